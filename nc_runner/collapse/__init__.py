@@ -1,0 +1,25 @@
+"""The science of Neural Collapse: tensors in, numbers out. Imports torch alone, nothing of the project.
+
+>>> import torch
+>>> from nc_runner.collapse import ClassStatistics, collapse_metrics
+>>> stats = ClassStatistics(num_classes=2, dim=2)
+>>> stats.update(torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.0]]), torch.tensor([0, 0, 1]))
+>>> metrics = collapse_metrics(stats, weight=torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+>>> round(metrics["nc3_self_duality"], 12)
+0.0
+"""
+
+from nc_runner.collapse.decomposition import least_squares_classifier, mse_decomposition, mse_loss
+from nc_runner.collapse.dynamics import snr_spectrum
+from nc_runner.collapse.metrics import collapse_metrics, ncc_mismatch
+from nc_runner.collapse.statistics import ClassStatistics
+
+__all__ = [
+    "ClassStatistics",
+    "collapse_metrics",
+    "least_squares_classifier",
+    "mse_decomposition",
+    "mse_loss",
+    "ncc_mismatch",
+    "snr_spectrum",
+]

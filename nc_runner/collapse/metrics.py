@@ -1,0 +1,140 @@
+"""The measures of Neural Collapse, NC1 to NC4, in the definitions of Han, Papyan & Donoho (2022)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from nc_runner.collapse.statistics import ROWS, ClassStatistics
+
+RANK_TOLERANCE = 1e-10  # directions of the class means below this share of the strongest do not count
+ZERO_TOLERANCE = 1e-13  # centred means below this share of the means' norm are rounding errors
+
+
+def collapse_metrics(stats: ClassStatistics, weight: Tensor) -> dict[str, float]:
+    """NC1 to NC3 of features with these statistics and a classifier with this weight, each 0 at collapse.
+
+    With mu_c the class means, mu_G their mean, M = [mu_c - mu_G], w_c the classifier's rows:
+
+    - ``nc1`` = Tr(Sigma_W Sigma_B^+) / C, with Sigma_B = M M^T / C
+    - ``nc2_equinorm_means``, ``nc2_equinorm_classifier``: standard deviation (unbiased) / mean, over c, of
+      the norms of mu_c - mu_G and of w_c (rows are not centred)
+    - ``nc2_equiangular_*``: standard deviation (population) of the cosines of all pairs c != c'
+    - ``nc2_maxangle_*``: mean over pairs c != c' of abs(cos + 1/(C-1))
+    - ``nc3_self_duality`` = ‖W/‖W‖_F - M^T/‖M‖_F‖_F^2
+
+    Args:
+        stats: of C classes with P features.
+        weight: (C, P), of the last linear layer.
+
+    Returns:
+        The measures under their column names. All are NaN when a class has no samples; those of the means
+        are NaN when all class means coincide; an angle is NaN when a row that it needs is zero.
+
+    Raises:
+        ValueError: the weight's shape is not (C, P).
+
+    Source: Papyan, Han & Donoho (PNAS 2020) and Han, Papyan & Donoho (ICLR 2022, arXiv 2106.02073).
+    """
+    if tuple(weight.shape) != (stats.num_classes, stats.dim):
+        raise ValueError(f"weight must be ({stats.num_classes}, {stats.dim}), not {tuple(weight.shape)}")
+    weight = weight.detach().to(stats.device).to(torch.float64)
+    means = stats.centred_means
+    if means.norm() <= ZERO_TOLERANCE * stats.means.norm():
+        means = torch.zeros_like(means)
+    metrics = {"nc1": _nc1(stats.within_covariance, means)}
+    for name, rows in (("means", means), ("classifier", weight)):
+        equiangular, maxangle = _angles(rows)
+        metrics[f"nc2_equinorm_{name}"] = _equinorm(rows)
+        metrics[f"nc2_equiangular_{name}"] = equiangular
+        metrics[f"nc2_maxangle_{name}"] = maxangle
+    metrics["nc3_self_duality"] = float((weight / weight.norm() - means / means.norm()).square().sum())
+    return metrics
+
+
+def _nc1(within_covariance: Tensor, means: Tensor) -> float:
+    """Tr(Sigma_W Sigma_B^+) / C = sum_j b_j^T Sigma_W b_j / s_j^2 over the singular pairs of M.
+
+    A P x P pseudo-inverse of Sigma_B would divide by its own rounding errors.
+    """
+    if not bool(means.isfinite().all()):
+        return math.nan
+    _, s, directions = torch.linalg.svd(means, full_matrices=False)
+    kept = s[: means.shape[0] - 1]
+    kept = kept[kept > RANK_TOLERANCE * s[0]]
+    if not len(kept):
+        return math.nan
+    directions = directions[: len(kept)]
+    spread = ((directions @ within_covariance) * directions).sum(dim=1)
+    return float((spread / kept.square()).sum())
+
+
+def _equinorm(rows: Tensor) -> float:
+    norms = rows.norm(dim=1)
+    return float(norms.std() / norms.mean())
+
+
+def _angles(rows: Tensor) -> tuple[float, float]:
+    """Standard deviation of the cosines of all pairs of rows, and the mean of abs(cos + 1/(C-1)).
+
+    In blocks of rows, without a C x C array; each block's mean and squared deviations are combined exactly.
+    """
+    C = len(rows)
+    unit = rows / rows.norm(dim=1, keepdim=True)
+    block = max(1, min(C, 2**24 // C))
+    count, mean, squares, distance = 0, rows.new_zeros(()), rows.new_zeros(()), rows.new_zeros(())
+    for start in range(0, C, block):
+        cosines = unit[start : start + block] @ unit.T
+        here = torch.arange(len(cosines), device=rows.device)
+        pairs = torch.ones_like(cosines, dtype=torch.bool)
+        pairs[here, here + start] = False
+        cosines = cosines[pairs]
+        shift = cosines.mean() - mean
+        total = count + len(cosines)
+        squares += (cosines - cosines.mean()).square().sum() + shift.square() * (count * len(cosines) / total)
+        mean += shift * (len(cosines) / total)
+        distance += (cosines + 1 / (C - 1)).abs().sum()
+        count = total
+    return float((squares / count).sqrt()), float(distance / count)
+
+
+def nearest_class_mean(features: Tensor, means: Tensor) -> Tensor:
+    """argmin_c ‖h - mu_c‖ for each of ``features`` (N, P), with ``means`` (C, P); (N,) of int64.
+
+    Classes without samples (means NaN) are never the nearest. Distances are compared in float64 after
+    centring, where argmax of h.mu - ‖mu‖^2/2 has no large terms to cancel.
+    """
+    device = means.device
+    present = means.isfinite().all(dim=1)
+    centre = means[present].mean(dim=0)
+    centred = (means - centre).where(present[:, None], 0.0)
+    offset = (centred.square().sum(dim=1) / 2).where(present, torch.inf)
+    nearest = [
+        ((h.to(device).to(torch.float64) - centre) @ centred.T - offset).argmax(dim=1)
+        for h in torch.split(features.detach(), ROWS)
+    ]
+    return torch.cat(nearest) if nearest else torch.zeros(0, dtype=torch.int64, device=device)
+
+
+def ncc_mismatch(features: Tensor, predicted: Tensor, means: Tensor) -> float:
+    """NC4: the share of samples whose nearest class mean is not the class that the network predicts.
+
+    Args:
+        features: (N, P), of the train or the test set.
+        predicted: (N,), argmax_c of the network's outputs w_c.h + b_c, the bias included.
+        means: (C, P), the class means of the train set.
+
+    Returns:
+        A share in [0, 1], 0 at collapse; NaN without samples or without any class mean.
+
+    >>> means = torch.tensor([[0.0], [2.0]])
+    >>> ncc_mismatch(torch.tensor([[0.5], [0.9], [1.1]]), torch.tensor([0, 1, 1]), means)
+    0.3333333333333333
+    """
+    if not len(features) or not bool(means.isfinite().all(dim=1).any()):
+        return math.nan
+    nearest = nearest_class_mean(features, means.to(torch.float64))
+    wrong = nearest != predicted.to(nearest.device)
+    return int(wrong.sum()) / len(nearest)

@@ -1,0 +1,124 @@
+"""Sufficient statistics of last-layer features: class counts, class means, within-class scatter."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ROWS = 8192  # features converted to float64 at a time
+
+
+class ClassStatistics:
+    """Counts, means and pooled within-class scatter of C classes of features in R^P, in float64.
+
+    Memory is O(P^2 + C P) whatever the number of samples. Batches are combined by the update of
+    Chan, Golub & LeVeque (1983), which never subtracts large squares from each other: a one-pass
+    E[x^2] - E[x]^2 loses all digits in deep collapse.
+
+    Args:
+        num_classes: C, at least 2.
+        dim: P, the number of features.
+        device: where the statistics live; the features' device by default (the CPU for MPS, which has no
+            float64).
+
+    >>> stats = ClassStatistics(num_classes=2, dim=1)
+    >>> stats.update(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 0]))
+    >>> stats.update(torch.tensor([[5.0], [5.0]]), torch.tensor([1, 0]))
+    >>> stats.means.tolist(), stats.within_covariance.tolist()
+    ([[3.0], [5.0]], [[2.0]])
+    """
+
+    def __init__(self, num_classes: int, dim: int, device: torch.device | str | None = None) -> None:
+        if num_classes < 2 or dim < 1:
+            raise ValueError(f"at least 2 classes and 1 feature are needed, not {num_classes} and {dim}")
+        self.num_classes = num_classes
+        self.dim = dim
+        self._device = None if device is None else torch.device(device)
+        self._counts = torch.zeros(num_classes, dtype=torch.float64, device=self._device)
+        self._means = torch.zeros(num_classes, dim, dtype=torch.float64, device=self._device)
+        self._scatter = torch.zeros(dim, dim, dtype=torch.float64, device=self._device)
+
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Add a batch: ``features`` (B, P) of any floating dtype, ``labels`` (B,) of integers in 0..C-1.
+
+        Raises ValueError when the shapes or the labels do not fit.
+        """
+        if features.ndim != 2 or features.shape[1] != self.dim or labels.shape != features.shape[:1]:
+            raise ValueError(
+                f"features (B, {self.dim}) and labels (B,) are needed, "
+                f"not {tuple(features.shape)} and {tuple(labels.shape)}"
+            )
+        self._settle(features.device)
+        labels = labels.detach().to(self.device, torch.int64)
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
+            raise ValueError(f"labels must lie in 0..{self.num_classes - 1}")
+        for h, y in zip(torch.split(features.detach(), ROWS), torch.split(labels, ROWS), strict=True):
+            h = h.to(self.device).to(torch.float64)
+            counts = torch.bincount(y, minlength=self.num_classes).to(torch.float64)
+            means = torch.zeros_like(self._means).index_add_(0, y, h)
+            means /= counts.clamp(min=1)[:, None]
+            centred = h - means[y]
+            self._absorb(counts, means, centred.T @ centred)
+
+    def merge(self, other: ClassStatistics) -> None:
+        """Add the samples that ``other`` has seen. Exact but for rounding, in any order.
+
+        Raises ValueError when C or P differ.
+        """
+        if (other.num_classes, other.dim) != (self.num_classes, self.dim):
+            raise ValueError("only statistics of the same number of classes and features can be merged")
+        self._settle(other.device)
+        parts = (part.to(self.device) for part in (other._counts, other._means, other._scatter))
+        self._absorb(*parts)
+
+    def _absorb(self, counts: Tensor, means: Tensor, scatter: Tensor) -> None:
+        total = self._counts + counts
+        shift = means - self._means
+        share = counts / total.clamp(min=1)
+        weighted = shift * (self._counts * share)[:, None]
+        self._scatter += scatter
+        self._scatter += shift.T @ weighted
+        self._means += shift * share[:, None]
+        self._counts = total
+
+    def _settle(self, device: torch.device) -> None:
+        if self._device is None:
+            self._device = torch.device("cpu") if device.type == "mps" else device
+            self._counts, self._means, self._scatter = (
+                part.to(self._device) for part in (self._counts, self._means, self._scatter)
+            )
+
+    @property
+    def device(self) -> torch.device:
+        return self._counts.device
+
+    @property
+    def counts(self) -> Tensor:
+        """(C,) samples of each class, float64."""
+        return self._counts
+
+    @property
+    def total(self) -> float:
+        """N, the number of samples."""
+        return float(self._counts.sum())
+
+    @property
+    def means(self) -> Tensor:
+        """(C, P) class means mu_c; NaN for a class without samples."""
+        return self._means.where((self._counts > 0)[:, None], torch.nan)
+
+    @property
+    def global_mean(self) -> Tensor:
+        """(P,) mu_G, the mean of the class means (not of the samples: they differ for unequal classes)."""
+        return self.means.mean(dim=0)
+
+    @property
+    def centred_means(self) -> Tensor:
+        """(C, P) mu_c - mu_G, the transpose of the paper's M-dot."""
+        means = self.means
+        return means - means.mean(dim=0)
+
+    @property
+    def within_covariance(self) -> Tensor:
+        """(P, P) Sigma_W = Ave_i (h_i - mu_y)(h_i - mu_y)^T over all samples; NaN without samples."""
+        return self._scatter / self._counts.sum()

@@ -1,0 +1,1 @@
+"""The doors: one thin module for each command."""

@@ -1,0 +1,25 @@
+"""The errors that a user can cause. Each message is one or two lines: what is wrong, and what to do."""
+
+
+class NCRunnerError(Exception):
+    """Base of all errors that are shown to the user as they are, without a traceback."""
+
+
+class ConfigError(NCRunnerError):
+    """A setting or an argument is unknown, of a wrong type, out of range, or impossible here (exit code 2)."""
+
+
+class DataError(NCRunnerError):
+    """A data set is missing, damaged, or not what its name says (exit code 1)."""
+
+
+class RunFolderError(NCRunnerError):
+    """A run folder cannot be read, written, or is held by another process (exit code 1)."""
+
+
+class TrainingError(NCRunnerError):
+    """Training could not go on: out of memory, or another failure with a known remedy (exit code 1)."""
+
+
+class DivergedError(TrainingError):
+    """The loss is no longer finite (exit code 1)."""

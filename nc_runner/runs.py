@@ -1,0 +1,250 @@
+"""The archive: the one module that knows a run folder's file names and column names. Imports no torch.
+
+A run folder holds ``metrics.csv`` (a row for each analysed epoch), ``run.json`` (state, settings, versions,
+device, times, data fingerprint), ``checkpoint.pt``, ``nc-run.log`` and Hydra's own ``.hydra/``. The lab
+writes through :class:`RunWriter`; figures read through :func:`find_runs` and :func:`read_run`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nc_runner.errors import RunFolderError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS_FILE = "metrics.csv"
+RUN_FILE = "run.json"
+CHECKPOINT_FILE = "checkpoint.pt"
+PREVIOUS_CHECKPOINT_FILE = "checkpoint.previous.pt"
+LOG_FILE = "nc-run.log"
+LOCK_FILE = "run.lock"
+REPLACED = ".replaced-"  # NAME.replaced-1: what overwrite=true kept beside NAME
+
+FORMAT = 1  # of the run folder; raised when an older nc-runner could misread a newer folder
+
+# run.json's "state"
+RUNNING, COMPLETE, INTERRUPTED, DIVERGED, FAILED = "running", "complete", "interrupted", "diverged", "failed"
+STATES = (RUNNING, COMPLETE, INTERRUPTED, DIVERGED, FAILED)
+
+COLUMNS = (
+    "epoch", "lr",
+    "train_loss", "train_loss_regularized", "train_accuracy", "test_loss", "test_accuracy",
+    "nc1",
+    "nc2_equinorm_means", "nc2_equinorm_classifier",
+    "nc2_equiangular_means", "nc2_equiangular_classifier",
+    "nc2_maxangle_means", "nc2_maxangle_classifier",
+    "nc3_self_duality", "nc4_ncc_mismatch", "test_nc4_ncc_mismatch",
+    "mse_total", "mse_ls", "mse_nc1", "mse_nc23", "mse_perp", "mse_residual", "ridge",
+)  # fmt: skip
+TIME_COLUMNS = ("train_seconds", "analysis_seconds")
+
+
+def snr_columns(num_classes: int) -> tuple[str, ...]:
+    """``snr_1`` (the largest) to ``snr_{C-1}``."""
+    return tuple(f"snr_{j}" for j in range(1, num_classes))
+
+
+def metric_columns(num_classes: int) -> tuple[str, ...]:
+    """The header of ``metrics.csv`` for a run with ``num_classes`` classes."""
+    return (*COLUMNS, *snr_columns(num_classes), *TIME_COLUMNS)
+
+
+def folder_name(settings: Mapping[str, Any], deciding: Mapping[str, Any]) -> str:
+    """The folder of a run, below the outputs folder: equal for equal deciding settings, else different.
+
+    ``mse-resnet18-cifar10/lr0.0184-seed0-1f0c3a9b``: a part to read, then a hash of all that decides.
+    """
+    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+    cell = "-".join(str(settings[group]["name"]) for group in ("loss", "net", "data"))
+    return f"{cell}/lr{settings['lr']:.6g}-seed{settings['seed']}-{digest}"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file or none: a temporary file beside it, fsync, rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_run_file(folder: Path) -> dict[str, Any]:
+    """``run.json`` as a dict. Raises :class:`RunFolderError` when it is missing or not one of ours."""
+    path = folder / RUN_FILE
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RunFolderError(f"{folder} is not a run folder: it has no {RUN_FILE}") from None
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise RunFolderError(f"{path} is damaged: it is not JSON") from None
+    if not isinstance(content, dict) or content.get("state") not in STATES:
+        raise RunFolderError(f"{path} is not an nc-run record: it names no state")
+    if not isinstance(content.get("format"), int) or content["format"] > FORMAT:
+        raise RunFolderError(f"{path} was made by a newer nc-runner\nupgrade this one to read it")
+    return content
+
+
+class RunWriter:
+    """Writes one run folder: rows as they come, and the run's state. Used by one process at a time."""
+
+    def __init__(self, folder: Path, num_classes: int) -> None:
+        self.folder = folder
+        self.columns = metric_columns(num_classes)
+        self.record: dict[str, Any] = {"format": FORMAT}
+
+    def update(self, **entries: Any) -> None:
+        """Set entries of ``run.json``, and write it."""
+        self.record.update(entries)
+        text = json.dumps(self.record, indent=2, default=str)
+        write_atomically(self.folder / RUN_FILE, (text + "\n").encode())
+
+    def start_rows(self, text: str | None = None) -> None:
+        """Begin ``metrics.csv``: with its header, or with ``text``, the rows that a checkpoint kept."""
+        write_atomically(self.folder / METRICS_FILE, (text or ",".join(self.columns) + "\n").encode())
+
+    def rows_text(self) -> str:
+        """All that ``metrics.csv`` holds."""
+        return (self.folder / METRICS_FILE).read_text()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add one row; it is in the file, whole, when this returns. ``row`` has the columns as its keys."""
+        if set(row) != set(self.columns):
+            raise ValueError(f"a row's keys differ from the columns: {set(row) ^ set(self.columns)}")
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow([_cell(row[column]) for column in self.columns])
+        path = self.folder / METRICS_FILE
+        if not path.exists():
+            raise RunFolderError(f"{path} is gone: was the folder moved or deleted while the run went on?")
+        with path.open("a") as file:
+            file.write(line.getvalue())
+
+
+def _cell(value: Any) -> str:
+    return str(value) if isinstance(value, int) else repr(float(value))
+
+
+@dataclass
+class Run:
+    """One run folder as read from disk.
+
+    ``rows`` is the table of ``metrics.csv``: float columns but for an integer ``epoch``, sorted by it.
+    ``warnings`` says in words what was not as it should be (a cut last line, a missing column).
+    """
+
+    folder: Path
+    state: str
+    settings: dict[str, Any]
+    record: dict[str, Any]
+    rows: pd.DataFrame
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def cell(self) -> tuple[str, str, str]:
+        """(network, data set, loss): the run's place in a figure."""
+        return tuple(str(self.settings[group]["name"]) for group in ("net", "data", "loss"))  # type: ignore[return-value]
+
+    @property
+    def num_classes(self) -> int:
+        return 1 + sum(column.startswith("snr_") for column in self.rows.columns)
+
+
+def find_runs(paths: Iterable[str | Path]) -> list[Path]:
+    """All run folders at or below ``paths``, sorted, each once.
+
+    Those that overwrite=true replaced are left out, unless named themselves.
+    """
+    found: set[Path] = set()
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise RunFolderError(f"{path} is not a folder")
+        if (path / RUN_FILE).exists():
+            found.add(path.resolve())
+            continue
+        for record in path.rglob(RUN_FILE):
+            if not any(REPLACED in part for part in record.parent.relative_to(path).parts):
+                found.add(record.parent.resolve())
+    return sorted(found)
+
+
+def read_run(folder: Path) -> Run:
+    """Read one run folder. Raises :class:`RunFolderError` with the reason where it cannot be read."""
+    record = read_run_file(folder)
+    settings = record.get("settings")
+    groups = ("net", "data", "loss")
+    if not isinstance(settings, dict) or not all(
+        isinstance(settings.get(group), dict) and "name" in settings[group] for group in groups
+    ):
+        raise RunFolderError(f"{folder / RUN_FILE} is damaged: it does not hold the run's settings")
+    rows, warnings = read_rows(folder / METRICS_FILE)
+    return Run(folder, record["state"], settings, record, rows, warnings)
+
+
+def read_rows(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """``metrics.csv`` as a table, and what was wrong with it.
+
+    A last line without its newline was cut and is dropped; lines that are not a row are dropped; of two
+    rows for one epoch the later one holds. Raises :class:`RunFolderError` where no row can be read.
+    """
+    import pandas as pd
+
+    warnings: list[str] = []
+    try:
+        text = path.read_bytes().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        raise RunFolderError(f"{path.parent} has no {METRICS_FILE} yet") from None
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read: {error.strerror or error}") from None
+    whole, newline, rest = text.rpartition("\n")
+    if rest:
+        warnings.append("its last line was cut short and is left out")
+    lines = whole.split("\n") if newline else []
+    header = lines[0].split(",") if lines else []
+    if "epoch" not in header or len(set(header)) != len(header):
+        raise RunFolderError(f"{path} does not start with the header of an nc-run table")
+    kept: dict[int, list[float]] = {}
+    dropped = 0
+    for line in lines[1:]:
+        values = _parse(line.split(","), len(header))
+        epoch = values[header.index("epoch")] if values else -1.0
+        if values is None or not epoch >= 1 or epoch != int(min(epoch, 2.0**53)):
+            dropped += 1
+            continue
+        kept[int(epoch)] = values
+    if dropped:
+        warnings.append(
+            f"{dropped} of its lines could not be read and {'are' if dropped > 1 else 'is'} left out"
+        )
+    rows = pd.DataFrame([kept[epoch] for epoch in sorted(kept)], columns=header, dtype=float)
+    rows["epoch"] = rows["epoch"].astype("int64")
+    absent = [column for column in (*COLUMNS, *TIME_COLUMNS) if column not in header]
+    for column in absent:
+        rows[column] = float("nan")
+    if absent:
+        warnings.append(f"it lacks the column{'s' * (len(absent) > 1)} {', '.join(absent)}")
+    return rows, warnings
+
+
+def _parse(cells: Sequence[str], length: int) -> list[float] | None:
+    try:
+        values = [float(cell) if cell else float("nan") for cell in cells]
+    except ValueError:
+        return None
+    return values if len(values) == length else None
