@@ -6,7 +6,7 @@ class NCRunnerError(Exception):
 
 
 class ConfigError(NCRunnerError):
-    """A setting or an argument is unknown, of a wrong type, out of range, or impossible here (exit code 2)."""
+    """A setting or an argument is unknown, of a wrong type, out of range or impossible (exit code 2)."""
 
 
 class DataError(NCRunnerError):

@@ -141,6 +141,17 @@ def _cell(value: Any) -> str:
     return str(value) if isinstance(value, int) else repr(float(value))
 
 
+def last_row(folder: Path) -> dict[str, float]:
+    """The last whole row of a run, without pandas; empty where there is none."""
+    try:
+        lines = (folder / METRICS_FILE).read_text().split("\n")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    header = lines[0].split(",")
+    values = _parse(lines[-2].split(","), len(header)) if len(lines) > 2 else None
+    return dict(zip(header, values, strict=True)) if values else {}
+
+
 @dataclass
 class Run:
     """One run folder as read from disk.

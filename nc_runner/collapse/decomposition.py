@@ -132,15 +132,16 @@ def _least_squares(stats: ClassStatistics, ridge: float) -> _LeastSquares:
         raise ValueError("there are no samples")
     shares = stats.counts[present] / stats.counts.sum()
     means = stats.means[present]
-    covariance = stats.within_covariance
+    covariance, rank = stats.within_covariance, stats.within_rank
     if ridge > 0:
+        rank = stats.dim
         covariance = covariance + ridge * torch.eye(stats.dim, dtype=torch.float64, device=stats.device)
     basis = _basis(C, stats.device)
     centre = means.mean(dim=0)
     rows = basis @ (means - centre)  # (C, P): the means in the basis; row 0 is sqrt(C) times their mean
     rows[0] = centre * C**0.5
     inverse_shares = (basis / shares) @ basis
-    whitened = whiten(covariance, rows)
+    whitened = whiten(covariance, rows, rank)
     # Mixtures of classes that can be fitted without any error are no part of T; nor is the free bias.
     free = torch.eye(C, dtype=torch.float64, device=stats.device)
     bias_strength = C / ridge if ridge > 0 else 0.0
@@ -176,7 +177,7 @@ def _basis(C: int, device: torch.device) -> Tensor:
 
 
 def _inverse(system: Tensor) -> Tensor:
-    """The inverse of a positive definite matrix; scaled to a unit diagonal first, so that graded ones are safe."""
+    """The inverse of a positive definite matrix; scaled to a unit diagonal first: graded ones are safe."""
     unit = system.diagonal().sqrt()
     factor = torch.linalg.cholesky(system / unit / unit[:, None])
     return torch.cholesky_inverse(factor) / unit / unit[:, None]
@@ -186,13 +187,16 @@ def _least_norm(covariance: Tensor, means: Tensor, shares: Tensor, ridge: float)
     """V_LS of least norm where Sigma_W + ridge I is singular: by the SVD of a square root of A."""
     C, P = means.shape
     values, vectors = torch.linalg.eigh(covariance)
-    noise = torch.cat([vectors * values.clamp(min=0).sqrt(), vectors.new_zeros(1, P)]).T  # (P, P+1)
+    values = values.where(values > P * torch.finfo(torch.float64).eps * values[-1], 0.0)
+    noise = torch.cat([vectors * values.sqrt(), vectors.new_zeros(1, P)]).T  # (P, P+1)
     signal = torch.cat([means, means.new_ones(C, 1)], dim=1) * shares.sqrt()[:, None]  # (C, P+1)
     offset = means.new_zeros(1, P + 1)
     offset[0, P] = ridge**0.5
     goal = torch.cat([means.new_zeros(P, C), torch.diag(shares.sqrt()), means.new_zeros(1, C)])
     root = torch.cat([noise, signal, offset])
-    solution = torch.linalg.lstsq(root.cpu(), goal.cpu(), driver="gelsd").solution.to(means.device).T
+    solution = (
+        torch.linalg.lstsq(root.cpu(), goal.cpu(), rcond=1e-12, driver="gelsd").solution.to(means.device).T
+    )
     return solution[:, :P], solution[:, P]
 
 

@@ -27,7 +27,7 @@ def snr_spectrum(stats: ClassStatistics) -> Tensor:
     count = stats.num_classes - 1
     if not bool(means.isfinite().all()) or not bool(stats.within_covariance.isfinite().all()):
         return means.new_full((count,), torch.nan)
-    inside, outside, _ = whiten(stats.within_covariance, means)
+    inside, outside, _ = whiten(stats.within_covariance, means, stats.within_rank)
     spectrum = means.new_zeros(count)
     infinite = 0
     if outside.shape[1]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from nc_runner.collapse.statistics import ROWS, ClassStatistics
 
 RANK_TOLERANCE = 1e-10  # directions of the class means below this share of the strongest do not count
+PAIRS = 2**24  # cosines held at a time
 ZERO_TOLERANCE = 1e-13  # centred means below this share of the means' norm are rounding errors
 
 
@@ -83,7 +84,7 @@ def _angles(rows: Tensor) -> tuple[float, float]:
     """
     C = len(rows)
     unit = rows / rows.norm(dim=1, keepdim=True)
-    block = max(1, min(C, 2**24 // C))
+    block = max(1, min(C, PAIRS // C))
     count, mean, squares, distance = 0, rows.new_zeros(()), rows.new_zeros(()), rows.new_zeros(())
     for start in range(0, C, block):
         cosines = unit[start : start + block] @ unit.T

@@ -122,3 +122,8 @@ class ClassStatistics:
     def within_covariance(self) -> Tensor:
         """(P, P) Sigma_W = Ave_i (h_i - mu_y)(h_i - mu_y)^T over all samples; NaN without samples."""
         return self._scatter / self._counts.sum()
+
+    @property
+    def within_rank(self) -> int:
+        """A bound on the rank of Sigma_W: P, or the number of samples beyond the first of each class."""
+        return min(self.dim, int((self._counts - 1).clamp(min=0).sum()))

@@ -57,14 +57,14 @@ def setting(
 def milestone_epochs(milestones: list[Any], epochs: int) -> list[int]:
     """Epochs after which the learning rate drops: fractions of ``epochs`` (rounded down) or epoch numbers.
 
-    >>> milestone_epochs(["1/3", "2/3"], 350)
-    [116, 233]
+    In runs so short that a fraction rounds to 0 that drop is left out.
+
+    >>> milestone_epochs(["1/3", "2/3"], 350), milestone_epochs(["1/3", "2/3"], 2)
+    ([116, 233], [1])
     """
-    result = []
-    for milestone in milestones:
-        value = Fraction(str(milestone))
-        result.append(int(value * epochs) if value < 1 else int(value))
-    return result
+    values = (Fraction(str(milestone)) for milestone in milestones)
+    drops = (int(value * epochs) if value < 1 else int(value) for value in values)
+    return [epoch for epoch in drops if epoch > 0]
 
 
 def analysed_epochs(schedule: Any, epochs: int) -> list[int]:
@@ -182,7 +182,7 @@ class DenseNet:
     depth: int = setting("layers", choices=(10, 40, 100, 121, 201, 250))
     growth_rate: int | None = setting("maps added by a layer; null: the depth's published value", minimum=1)
     stem: str = setting(
-        "first layers of 121 and 201: small, imagenet, auto (small below 64 x 64 pixels)",
+        "first layers: small, imagenet, auto (small below 64 x 64 pixels)",
         choices=("auto", "small", "imagenet"),
     )
 
@@ -224,7 +224,7 @@ NETWORK_FAMILIES = {"resnet": ResNet, "vgg": VGG, "densenet": DenseNet}
 
 
 def register() -> None:
-    """Make the schema known to Hydra; conf/config.yaml and conf/net/*.yaml name it in their defaults lists."""
+    """Make the schema known to Hydra; config.yaml and net/*.yaml name it in their defaults lists."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for family, node in NETWORK_FAMILIES.items():

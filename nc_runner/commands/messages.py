@@ -1,0 +1,76 @@
+"""Hydra's and OmegaConf's errors in one or two lines that name the setting and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
+
+from nc_runner.errors import NCRunnerError
+from nc_runner.experiment import schema
+
+GROUPS = ("net", "data", "loss", "experiment")
+
+
+def explain(error: BaseException) -> str:
+    """What is wrong with the command line, and what to do."""
+    ours: BaseException | None = error
+    while ours is not None and not isinstance(ours, NCRunnerError):
+        ours = ours.__cause__ or ours.__context__  # raised by a resolver, and wrapped by OmegaConf
+    if ours is not None:
+        return str(ours)
+    text = str(error)
+    if isinstance(error, MissingConfigException):
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        options = sorted(error.options or ())
+        hint = (
+            f"options of {group}: {', '.join(options)}"
+            if options
+            else "--config-dir DIR adds a folder of your own"
+        )
+        return f"{group}={option}: there is no such option{_nearest(option, options)}\n{hint}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r}: {_first(text)}\ngive settings as key=value"
+    cause = error.__cause__
+    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        key = _between(text, "Could not override '", "'") or str(cause.full_key)
+        return (
+            f"there is no setting {key}{_nearest(key, known_keys())}\n"
+            "nc-run --help lists all settings; +KEY=VALUE adds one to an own network or data set"
+        )
+    if isinstance(cause or error, ValidationError):
+        problem = cause or error
+        return f"{getattr(problem, 'full_key', '')}: {_first(str(problem))}"
+    key = _between(text, "Could not override '", "'")
+    if key:
+        near = _nearest(key, (*GROUPS, *known_keys()))
+        return f"there is no group {key}{near}\nthe groups: {', '.join(GROUPS)}"
+    return " ".join(text.split())
+
+
+def known_keys() -> list[str]:
+    """All settings, dotted, and those of the network families."""
+    keys = [key for key, _ in schema.leaves()]
+    for family in schema.NETWORK_FAMILIES.values():
+        keys.extend(key for key, _ in schema.leaves(family, "net."))
+    return keys
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    known = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if not near:  # samples_per_class for data.samples_per_class
+        near = [key for key in known if key.rpartition(".")[2] == word.rpartition(".")[2]][:1]
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _between(text: str, before: str, after: str) -> str:
+    found = re.search(re.escape(before) + "(.*?)" + re.escape(after), text)
+    return found.group(1) if found else ""
+
+
+def _first(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else ""

@@ -1,0 +1,119 @@
+"""``nc-plot``: draws the figures of any number of runs, and writes their summary."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from nc_runner import runs as archive
+from nc_runner.errors import NCRunnerError, RunFolderError
+
+FORMATS = ("png", "pdf", "svg")
+DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="nc-plot",
+        description="Draw the Neural Collapse figures of runs: networks as rows, data sets as columns, "
+        "one colour for each loss. Also writes summary.csv.",
+        epilog="examples: nc-plot outputs/    nc-plot outputs/mse-resnet18-cifar10 --format svg --out paper/",
+    )
+    result.add_argument(
+        "runs", nargs="+", metavar="RUNS", type=Path, help="run folders, or any folder above them"
+    )
+    result.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the figures (default: figures/ inside RUNS)"
+    )
+    result.add_argument(
+        "--format",
+        dest="formats",
+        action="append",
+        choices=FORMATS,
+        help="may be given several times (default: png and pdf)",
+    )
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    chosen = parser().parse_args(arguments)
+    try:
+        return _plot(chosen.runs, chosen.out, list(dict.fromkeys(chosen.formats or ("png", "pdf"))))
+    except NCRunnerError as error:
+        _complain(str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        return STOPPED
+
+
+def _complain(message: str) -> None:
+    print(f"nc-plot: {message}", file=sys.stderr)
+
+
+def _plot(paths: list[Path], out: Path | None, formats: list[str]) -> int:
+    try:
+        folders = archive.find_runs(paths)
+    except RunFolderError as error:
+        _complain(f"{error}\ngive run folders, or a folder above them such as outputs/")
+        return BAD_ARGUMENTS
+    if not folders:
+        _complain(f"no runs in {', '.join(map(str, paths))}: no folder there holds a {archive.RUN_FILE}")
+        return BAD_ARGUMENTS
+    runs = _read(folders)
+    if not any(len(run.rows) for run in runs):
+        _complain("nothing to draw: none of these runs can be read and has a measured epoch")
+        return FAILED
+
+    # Imported late: they bring matplotlib, which help and errors need not wait for.
+    from rich.console import Console
+
+    from nc_runner.figures.draw import draw_all
+    from nc_runner.figures.summary import by_cell, print_table, write_summary
+
+    runs = by_cell(runs)
+    out = out or Path(os.path.commonpath([path.resolve() for path in paths])) / "figures"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_summary(runs, out)
+        files, empty = draw_all([run for run in runs if len(run.rows)], out, formats)
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot write figures to {out}: {error.strerror or error}\nchoose another folder with --out DIR"
+        ) from None
+    for name in empty:
+        _complain(f"the figure {name} is left out: no run has values for it")
+    print_table(runs, Console())
+    print(f"{len(files)} files and summary.csv are in {_nearby(out)}")
+    return DONE
+
+
+def _read(folders: list[Path]) -> list[archive.Run]:
+    """The runs that can be read; a line on stderr for whatever is wrong with the others."""
+    runs = []
+    for folder in folders:
+        try:
+            run = archive.read_run(folder)
+        except RunFolderError as error:
+            _complain(f"left out: {' '.join(str(error).split())}")
+            continue
+        for warning in run.warnings:
+            _complain(f"{_nearby(folder)}/{archive.METRICS_FILE}: {warning}")
+        if not len(run.rows):
+            _complain(f"{_nearby(folder)} has no measured epoch yet: not drawn")
+        runs.append(run)
+    return runs
+
+
+def _nearby(path: Path) -> str:
+    """``path`` as seen from the working directory, where it lies below it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""A data set as training uses it: one uint8 tensor per split, resident on the device, and its normalisation.
+
+There is no DataLoader: a batch is one indexing operation on the resident tensor, one conversion to float.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nc_runner.errors import ConfigError
+from nc_runner.experiment.datasets import RawSplit, load_raw
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images (N, C, H, W) as uint8, contiguous, and labels (N,) as int64, on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Split:
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Both splits, and the per-channel mean and std of pixels scaled to [0, 1].
+
+    ``fingerprint`` is the SHA-256 of shapes, images and labels of both splits as they are here, subset and
+    padded: runs with equal fingerprints had the same images and labels, in the same order.
+    """
+
+    train: Split
+    test: Split
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    name: str
+    fingerprint: str
+    _scale: Tensor = field(init=False, repr=False)  # (C, 1, 1) float32 on the splits' device
+    _shift: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        device = self.train.images.device
+        mean, std = np.array(self.mean), np.array(self.std)
+        for key, value in (("_scale", 1 / (255 * std)), ("_shift", -mean / std)):
+            tensor = torch.tensor(value, dtype=torch.float32, device=device).view(-1, 1, 1)
+            object.__setattr__(self, key, tensor)
+
+    @property
+    def in_channels(self) -> int:
+        return self.train.images.shape[1]
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of an image, padding included: only square images pass ``datasets.check``."""
+        return self.train.images.shape[2]
+
+    @property
+    def device(self) -> torch.device:
+        return self.train.images.device
+
+    def to(self, device: torch.device | str) -> Dataset:
+        return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+    def normalise(self, images: Tensor, channels_last: bool) -> Tensor:
+        """(B, C, H, W) uint8 on the data set's device -> (pixel/255 - mean) / std, float32, same shape.
+
+        Computed as pixel * scale + shift with both factors rounded to float32 once.
+        """
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        floats = images.to(torch.float32, memory_format=layout)
+        return floats.mul_(self._scale).add_(self._shift)
+
+
+def load_dataset(settings: Mapping[str, Any], seed: int) -> Dataset:
+    """From the resolved ``data`` settings to a data set on the CPU.
+
+    ``seed`` decides which images ``samples_per_class`` takes, and nothing else.
+
+    Raises:
+        ConfigError: the settings do not fit this data set.
+        DataError: its files are missing, damaged, or not what their name says.
+    """
+    raw = load_raw(settings)
+    channels = raw.train.images.shape[3]
+    mean, std = (_per_channel(settings[key], key, channels) for key in ("mean", "std"))
+    chosen, per_class = raw.train, settings.get("samples_per_class")
+    if per_class is not None:
+        indices = balanced_subset(chosen.labels, raw.num_classes, per_class, seed)
+        chosen = RawSplit(chosen.images[indices], chosen.labels[indices])
+    pad = int(settings.get("pad") or 0)
+    train, test = _resident(chosen, pad), _resident(raw.test, pad)
+    return Dataset(
+        train=train,
+        test=test,
+        num_classes=int(raw.num_classes),
+        mean=mean,
+        std=std,
+        name=str(settings.get("name") or str(settings["_target_"]).rpartition(".")[2]),
+        fingerprint=_fingerprint(train, test),
+    )
+
+
+def balanced_subset(
+    labels: NDArray[np.int64], num_classes: int, per_class: int, seed: int
+) -> NDArray[np.int64]:
+    """Indices of ``per_class`` images of every class, drawn with ``seed``, in the order of the file."""
+    counts = np.bincount(labels, minlength=num_classes)
+    smallest = int(counts.argmin())
+    if per_class > counts[smallest]:
+        raise ConfigError(
+            f"data.samples_per_class={per_class}, but class {smallest} has {counts[smallest]} images\n"
+            f"give data.samples_per_class={counts[smallest]} or less, or null for all images"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    taken = []
+    for label in range(num_classes):
+        members = np.flatnonzero(labels == label)
+        taken.append(members[torch.randperm(len(members), generator=generator)[:per_class].numpy()])
+    return np.sort(np.concatenate(taken))
+
+
+def _per_channel(value: Any, key: str, channels: int) -> tuple[float, ...]:
+    """One number for each channel; a single one counts for all."""
+    numbers = tuple(map(float, value)) if isinstance(value, (list, tuple)) else (float(value),)
+    if len(numbers) == 1:
+        return numbers * channels
+    if len(numbers) != channels:
+        raise ConfigError(
+            f"data.{key} has {len(numbers)} numbers, but the images have {channels} channel(s)\n"
+            f"give data.{key} one number per channel, or a single one for all"
+        )
+    return numbers
+
+
+def _resident(split: RawSplit, pad: int) -> Split:
+    """Channels first, with ``pad`` zero pixels on each side: black before normalising, as in the paper."""
+    count, height, width, channels = split.images.shape
+    images = np.zeros((count, channels, height + 2 * pad, width + 2 * pad), dtype=np.uint8)
+    images[:, :, pad : pad + height, pad : pad + width] = split.images.transpose(0, 3, 1, 2)
+    return Split(torch.from_numpy(images), torch.from_numpy(split.labels.copy()))
+
+
+def _fingerprint(*splits: Split) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(repr(tuple(split.images.shape)).encode())
+        digest.update(split.images.numpy().data)
+        digest.update(split.labels.numpy().astype("<i8").data)
+    return digest.hexdigest()

@@ -1,0 +1,126 @@
+"""One measurement of a network: an fp32 forward pass over each split, then all numbers of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nc_runner.collapse import (
+    ClassStatistics,
+    collapse_metrics,
+    least_squares_classifier,
+    mse_decomposition,
+    mse_loss,
+    ncc_mismatch,
+    snr_spectrum,
+)
+from nc_runner.experiment.data import Dataset, Split
+from nc_runner.experiment.devices import float32_products
+from nc_runner.experiment.networks import Network
+from nc_runner.runs import snr_columns
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+class Responses(NamedTuple):
+    """What a network makes of a split: ``features`` (N, P) and ``outputs`` (N, C), float32."""
+
+    features: Tensor
+    outputs: Tensor
+
+
+def ridge_value(rule: str | float, num_classes: int, weight_decay: float) -> float:
+    """lambda of the decomposition.
+
+    Training minimises (2/C) * 1/2 Ave ‖V x - y‖^2 + (wd/2) ‖V‖^2, so its own ridge is C*wd/2 (``objective``);
+    the authors' notebook takes wd/2 (``notebook``). A number is taken as it is.
+    """
+    if rule == "objective":
+        return num_classes * weight_decay / 2
+    return weight_decay / 2 if rule == "notebook" else float(rule)
+
+
+@torch.inference_mode()
+def respond(
+    network: Network, dataset: Dataset, split: Split, settings: dict[str, Any], pause: Callable[[], None]
+) -> Responses:
+    """One forward pass in eval mode, float32 with TF32 off, whatever the precision of training.
+
+    ``pause`` is called before each batch; it may raise to stop the measurement.
+    """
+    network.model.eval()
+    features, outputs = [], []
+    with float32_products(tf32=False):
+        for images in torch.split(split.images, settings["analysis"]["batch_size"]):
+            pause()
+            batch = dataset.normalise(images, channels_last=settings["channels_last"])
+            batch_outputs, batch_features = network.forward_with_features(batch)
+            features.append(batch_features)
+            outputs.append(batch_outputs)
+    return Responses(torch.cat(features), torch.cat(outputs))
+
+
+def measure(
+    network: Network,
+    dataset: Dataset,
+    loss_function: LossFunction,
+    settings: dict[str, Any],
+    pause: Callable[[], None],
+) -> dict[str, Any]:
+    """All measured columns of a row; the caller adds epoch, lr and times.
+
+    With ``classifier=least_squares`` the last layer is first refitted to these train features.
+    """
+    train = respond(network, dataset, dataset.train, settings, pause)
+    test = respond(network, dataset, dataset.test, settings, pause)
+    num_classes, classifier = dataset.num_classes, network.classifier
+    stats = ClassStatistics(num_classes, classifier.in_features)
+    stats.update(train.features, dataset.train.labels)
+    ridge = ridge_value(settings["analysis"]["ridge"], num_classes, settings["weight_decay"])
+    if settings["classifier"] == "least_squares":
+        train, test = _refit(network, stats, ridge, train, test)
+    weight, bias = classifier.weight.detach(), classifier.bias
+    train_loss, train_accuracy, train_predicted = _fit(train, dataset.train, loss_function)
+    test_loss, test_accuracy, test_predicted = _fit(test, dataset.test, loss_function)
+    squares = sum(float(p.detach().double().square().sum()) for p in network.model.parameters())
+    sampled = mse_loss(train.features, dataset.train.labels, weight, bias, ridge)
+    terms = mse_decomposition(stats, weight, bias, ridge)
+    spectrum = snr_spectrum(stats).tolist()
+    return {
+        "train_loss": train_loss,
+        "train_loss_regularized": train_loss + settings["weight_decay"] / 2 * squares,
+        "train_accuracy": train_accuracy,
+        "test_loss": test_loss,
+        "test_accuracy": test_accuracy,
+        **collapse_metrics(stats, weight),
+        "nc4_ncc_mismatch": ncc_mismatch(train.features, train_predicted, stats.means),
+        "test_nc4_ncc_mismatch": ncc_mismatch(test.features, test_predicted, stats.means),
+        **terms,
+        "mse_total": sampled,
+        "mse_residual": sampled - (terms["mse_nc1"] + terms["mse_nc23"] + terms["mse_perp"]),
+        "ridge": ridge,
+        **dict(zip(snr_columns(num_classes), spectrum, strict=True)),
+    }
+
+
+@torch.no_grad()
+def _refit(
+    network: Network, stats: ClassStatistics, ridge: float, train: Responses, test: Responses
+) -> tuple[Responses, Responses]:
+    classifier = network.classifier
+    weight, bias = least_squares_classifier(stats, ridge)
+    classifier.weight.copy_(weight)
+    if classifier.bias is not None:
+        classifier.bias.copy_(bias)
+    with float32_products(tf32=False):
+        return tuple(Responses(h, classifier(h)) for h in (train.features, test.features))  # type: ignore[return-value]
+
+
+def _fit(responses: Responses, split: Split, loss_function: LossFunction) -> tuple[float, float, Tensor]:
+    """Mean loss over the split, accuracy, and predicted classes (N,)."""
+    predicted = responses.outputs.argmax(dim=1)
+    correct = int((predicted == split.labels).sum())
+    return float(loss_function(responses.outputs, split.labels)), correct / len(predicted), predicted

@@ -1,0 +1,60 @@
+"""Signals that ask a run to stop: heard at once, obeyed at the next safe moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1")  # SIGUSR1: Slurm's warning before the time limit
+
+
+class StopRequested(BaseException):
+    """Raised by a run that was asked to stop, after its checkpoint is written."""
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+        super().__init__(signal.Signals(signum).name)
+
+    @property
+    def exit_code(self) -> int:
+        """130 for SIGINT, 143 for the others, the shell's codes."""
+        return 130 if self.signum == signal.SIGINT else 143
+
+
+class StopSignals:
+    """While this context is entered, a stopping signal is noted in ``received`` and does not end the process.
+
+    A second SIGINT ends the process at once, with exit code 130. Outside the main thread, where Python
+    allows no handlers, nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for name in STOPPING:
+                if hasattr(signal, name):
+                    number = int(getattr(signal, name))
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.received == signal.SIGINT:
+            os._exit(130)
+        self.received = number
+
+    def pause(self) -> None:
+        """Raise StopRequested if a signal has come."""
+        if self.received is not None:
+            raise StopRequested(self.received)

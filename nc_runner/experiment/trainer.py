@@ -1,0 +1,179 @@
+"""The training loop of the paper's protocol, with measurements between epochs and exact resumption."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nc_runner.errors import DivergedError
+from nc_runner.experiment.checkpoint import random_state, restore_random_state
+from nc_runner.experiment.data import Dataset
+from nc_runner.experiment.devices import float32_products, training_autocast
+from nc_runner.experiment.measurement import LossFunction, measure
+from nc_runner.experiment.networks import Network
+from nc_runner.experiment.schema import analysed_epochs, milestone_epochs
+
+
+def seed_everything(seed: int) -> None:
+    """Start every random generator anew; a sweep runs many runs in one process."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  an own network may draw from it
+    torch.manual_seed(seed)
+
+
+class Trainer:
+    """One run in the making: a network, its optimiser, and how far it has come.
+
+    ``epoch`` counts the epochs that are done, measurement included; ``step`` counts the steps of the next
+    one. :meth:`state` between any two steps, and :meth:`restore`, go on to the same bit (CPU, fp32).
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        network: Network,
+        dataset: Dataset,
+        loss_function: LossFunction,
+        device: torch.device,
+    ) -> None:
+        self.settings = dict(settings)
+        self.network = network
+        self.dataset = dataset
+        self.loss_function = loss_function
+        self.device = device
+        self.epochs: int = settings["epochs"]
+        self.steps = len(dataset.train.labels) // settings["batch_size"]
+        self.analysed = set(analysed_epochs(settings["analysis"]["schedule"], self.epochs))
+        self.milestones = milestone_epochs(settings["lr_milestones"], self.epochs)
+        if settings["classifier"] == "least_squares":
+            network.classifier.requires_grad_(False)
+        network.model.to(device)
+        if settings["channels_last"]:
+            network.model.to(memory_format=torch.channels_last)
+        self.forward: Callable[[Tensor], Tensor] = network.model
+        if settings["compile"]:
+            self.forward = torch.compile(network.model)
+        self.optimizer = torch.optim.SGD(
+            [p for p in network.model.parameters() if p.requires_grad],
+            lr=settings["lr"],
+            momentum=settings["momentum"],
+            weight_decay=settings["weight_decay"],
+            fused=device.type in ("cuda", "cpu"),
+        )
+        self.shuffler = torch.Generator().manual_seed(settings["seed"])
+        self.epoch_start = self.shuffler.get_state()
+        self.epoch = 0
+        self.step = 0
+        self.train_seconds = 0.0  # of training since the last row
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate used in an epoch, counted from 1."""
+        drops = sum(epoch > milestone for milestone in self.milestones)
+        return float(self.settings["lr"] * self.settings["lr_gamma"] ** drops)
+
+    def run(
+        self,
+        on_step: Callable[[], None],
+        on_row: Callable[[dict[str, Any]], None],
+        on_epoch: Callable[[], None],
+    ) -> None:
+        """Train to the last epoch.
+
+        ``on_step`` is called after every step and before every batch of a measurement: it may save
+        :meth:`state`, and may raise to stop. ``on_row`` is given each row, when the epoch is measured;
+        ``on_epoch`` is called when an epoch is done.
+        Raises DivergedError when the loss is no longer finite.
+        """
+        if self.settings["classifier"] == "least_squares" and self.epoch == self.step == 0:
+            measure(self.network, self.dataset, self.loss_function, self.settings, on_step)
+        while self.epoch < self.epochs:
+            self._train_epoch(on_step)
+            if self.epoch + 1 in self.analysed or self.settings["classifier"] == "least_squares":
+                row = self._measure(on_step)
+                if row["epoch"] in self.analysed:
+                    on_row(row)
+                    self.train_seconds = 0.0
+            self.epoch += 1
+            self.step = 0
+            self.epoch_start = self.shuffler.get_state()
+            on_epoch()
+
+    def _train_epoch(self, on_step: Callable[[], None]) -> None:
+        began = time.perf_counter()
+        train, dataset = self.dataset.train, self.dataset
+        self.shuffler.set_state(self.epoch_start)
+        order = torch.randperm(len(train.labels), generator=self.shuffler).to(self.device)
+        batches = order[: self.steps * self.settings["batch_size"]].view(self.steps, -1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr_at(self.epoch + 1)
+        self.network.model.train()
+        total = torch.zeros((), device=self.device)  # summed there: no synchronisation inside the epoch
+        with float32_products(tf32=self.settings["precision"] == "tf32"):
+            for index in batches[self.step :]:
+                images = dataset.normalise(train.images[index], channels_last=self.settings["channels_last"])
+                with training_autocast(self.settings["precision"], self.device):
+                    outputs = self.forward(images)
+                loss = self.loss_function(outputs.float(), train.labels[index])
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                self.optimizer.step()
+                total += loss.detach()
+                self.step += 1
+                on_step()
+        finite = math.isfinite(float(total))  # synchronises with the device, once an epoch
+        self.train_seconds += time.perf_counter() - began
+        if not finite:
+            raise self._diverged()
+
+    def _measure(self, pause: Callable[[], None]) -> dict[str, Any]:
+        began = time.perf_counter()
+        measured = measure(self.network, self.dataset, self.loss_function, self.settings, pause)
+        if not math.isfinite(measured["train_loss_regularized"]):
+            raise self._diverged()
+        return {
+            "epoch": self.epoch + 1,
+            "lr": self.lr_at(self.epoch + 1),
+            **measured,
+            "train_seconds": self.train_seconds,
+            "analysis_seconds": time.perf_counter() - began,
+        }
+
+    def _diverged(self) -> DivergedError:
+        lr = self.lr_at(self.epoch + 1)
+        return DivergedError(
+            f"the loss is no longer finite in epoch {self.epoch + 1}, at lr={lr:g}\n"
+            f"try a smaller learning rate, such as lr={self.settings['lr'] / 3:.2g}"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the run depends on."""
+        return {
+            "model": self.network.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "epoch_start": self.epoch_start,
+            "random": random_state(),
+            "train_seconds": self.train_seconds,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of the same settings; any error means that it does not fit."""
+        self.network.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.epoch_start = state["epoch_start"]
+        self.shuffler.set_state(self.epoch_start)
+        self.train_seconds = state["train_seconds"]
+        restore_random_state(state["random"])
+
+
+def parameter_count(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

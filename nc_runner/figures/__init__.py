@@ -1,0 +1,1 @@
+"""The gallery: run folders in, pictures and tables out. Imports no torch."""

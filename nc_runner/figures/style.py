@@ -1,0 +1,101 @@
+"""How things look and are called: colours, line styles, names to print, order of networks and data sets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+# Okabe & Ito's colours, told apart by colour-blind readers. The losses' two are also far apart in lightness,
+# so that they stay apart in grey print.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+BLACK, GREY = "#000000", "#666666"
+
+LINE_STYLES: dict[str, Any] = {  # as matplotlib takes them
+    "solid": "solid",
+    "dashed": (0.0, (3.5, 1.4)),
+    "dotted": (0.0, (1.0, 1.2)),
+    "dashdot": (0.0, (5.0, 1.2, 1.0, 1.2)),
+}
+TERMINAL_PHASE_DASHES = (2.0, 2.0)
+
+_LOSS_LOOKS = {"mse": (BLUE, "solid"), "ce": (ORANGE, "dashed")}
+_OTHER_LOSS_LOOKS = ((GREEN, "dashdot"), (PURPLE, "dotted"), (SKY, "dashed"), (BLACK, "dashdot"))
+
+_FAMILIES = {"vgg": "VGG", "resnet": "ResNet", "densenet": "DenseNet"}
+_DATA_SETS = {
+    "digits": "Digits",
+    "mnist": "MNIST",
+    "fashionmnist": "FashionMNIST",
+    "svhn": "SVHN",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "stl10": "STL10",
+}
+_LOSSES = {"mse": "MSE", "ce": "CE"}
+_LONGEST_NAME = 24
+
+
+def _printable(name: str) -> str:
+    shown = "".join(character if character.isprintable() else " " for character in name)
+    return shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "…"
+
+
+def _family_and_depth(name: str) -> tuple[str, int, str] | None:
+    match = re.fullmatch(r"([a-z]+)([0-9]{1,6})(.*)", name, flags=re.DOTALL)
+    if match is None or match[1] not in _FAMILIES:
+        return None
+    return match[1], int(match[2]), match[3]
+
+
+def network_name(name: str) -> str:
+    """
+    >>> network_name("densenet40"), network_name("my_net")
+    ('DenseNet40', 'my_net')
+    """
+    known = _family_and_depth(name)
+    return _printable(f"{_FAMILIES[known[0]]}{known[1]}{known[2]}" if known else name)
+
+
+def data_set_name(name: str) -> str:
+    """
+    >>> data_set_name("fashionmnist")
+    'FashionMNIST'
+    """
+    return _printable(_DATA_SETS.get(name, name))
+
+
+def loss_name(name: str) -> str:
+    """
+    >>> loss_name("ce")
+    'CE'
+    """
+    return _printable(_LOSSES.get(name, name))
+
+
+def network_order(name: str) -> tuple[int, int, str]:
+    """Sort key: VGG, ResNet, DenseNet, each by depth; then all others by name.
+
+    >>> sorted(["own", "densenet40", "resnet50", "resnet8", "vgg11"], key=network_order)
+    ['vgg11', 'resnet8', 'resnet50', 'densenet40', 'own']
+    """
+    known = _family_and_depth(name)
+    return (list(_FAMILIES).index(known[0]), known[1], known[2]) if known else (len(_FAMILIES), 0, name)
+
+
+def data_set_order(name: str) -> tuple[int, str]:
+    """Sort key: the known data sets, easy ones first; then all others by name."""
+    return (list(_DATA_SETS).index(name), name) if name in _DATA_SETS else (len(_DATA_SETS), name)
+
+
+def loss_order(name: str) -> tuple[int, str]:
+    """Sort key: MSE, CE, then all others by name."""
+    return (list(_LOSSES).index(name), name) if name in _LOSSES else (len(_LOSSES), name)
+
+
+def loss_looks(losses: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """(colour, line style) of each loss. MSE and CE look the same in every figure."""
+    looks = dict(_LOSS_LOOKS)
+    for name in sorted(set(losses) - set(looks)):
+        looks[name] = _OTHER_LOSS_LOOKS[(len(looks) - len(_LOSS_LOOKS)) % len(_OTHER_LOSS_LOOKS)]
+    return looks

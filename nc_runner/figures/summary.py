@@ -1,0 +1,158 @@
+"""The numbers at the end of each run: ``summary.csv``, complete, and a short table for the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nc_runner import runs as archive
+from nc_runner.figures.style import (
+    data_set_name,
+    data_set_order,
+    loss_name,
+    loss_order,
+    network_name,
+    network_order,
+)
+from nc_runner.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
+
+SUMMARY_FILE = "summary.csv"
+TERMINAL_ACCURACY = 0.999  # the terminal phase of training starts at the first epoch with this train accuracy
+
+_METRICS = tuple(column for column in archive.COLUMNS if column not in ("epoch", "lr"))
+
+
+def terminal_phase_start(rows: pd.DataFrame) -> int | None:
+    """The first epoch whose train accuracy is at least :data:`TERMINAL_ACCURACY`, or None."""
+    reached = rows.loc[rows["train_accuracy"] >= TERMINAL_ACCURACY, "epoch"]
+    return int(reached.iloc[0]) if len(reached) else None
+
+
+def by_cell(runs: Sequence[Run]) -> list[Run]:
+    """``runs`` in the order of the figures: network, data set, loss, then learning rate and seed."""
+
+    def key(run: Run) -> tuple[Any, ...]:
+        net, data, loss = run.cell
+        return (
+            network_order(net),
+            data_set_order(data),
+            loss_order(loss),
+            _number(run.settings.get("lr")),
+            _number(run.settings.get("seed")),
+            str(run.folder),
+        )
+
+    return sorted(runs, key=key)
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, (int, float)) and value == value else math.inf
+
+
+def summarise(run: Run) -> dict[str, Any]:
+    """One line of ``summary.csv``. Metrics are those of the last row; None where there is no number."""
+    net, data, loss = run.cell
+    rows = run.rows
+    start = terminal_phase_start(rows)
+    last = {column: _finite(rows[column].iloc[-1]) if len(rows) else None for column in _METRICS}
+    at_start = rows.loc[rows["epoch"] == start, "test_accuracy"] if start is not None else ()
+    perp, least_squares = last["mse_perp"], last["mse_ls"]
+    return {
+        "folder": str(run.folder),
+        "net": net,
+        "data": data,
+        "loss": loss,
+        "seed": run.settings.get("seed"),
+        "lr": run.settings.get("lr"),
+        "state": run.state,
+        "epochs_done": int(rows["epoch"].iloc[-1]) if len(rows) else 0,
+        "epochs": run.settings.get("epochs"),
+        **last,
+        "terminal_phase_epoch": start,
+        "terminal_phase_test_accuracy": _finite(at_start.iloc[0]) if len(at_start) else None,  # type: ignore[union-attr]
+        "perp_over_ls": perp / least_squares if perp is not None and least_squares else None,
+    }
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def write_summary(runs: Sequence[Run], out: Path) -> Path:
+    """Write ``summary.csv`` into ``out``: a line for each run. Raises :class:`OSError` if it cannot."""
+    lines = [summarise(run) for run in runs]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    path = out / SUMMARY_FILE
+    archive.write_atomically(path, text.getvalue().encode("utf-8", errors="backslashreplace"))
+    return path
+
+
+# Heading, width, and the summary's column with its factor and format. Fits 80 columns.
+_SHOWN = (
+    ("loss", 4, "loss", 1.0, ""),
+    ("lr", 7, "lr", 1.0, ".4g"),
+    ("seed", 4, "seed", 1.0, ""),
+    ("state", 11, "state", 1.0, ""),
+    ("epoch", 5, "epochs_done", 1.0, ""),
+    ("test%", 5, "test_accuracy", 100.0, ".2f"),
+    ("NC1", 7, "nc1", 1.0, ".2g"),
+    ("NC2", 7, "nc2_maxangle_means", 1.0, ".2g"),
+    ("NC3", 7, "nc3_self_duality", 1.0, ".2g"),
+    ("perp/LS", 7, "perp_over_ls", 1.0, ".2g"),
+    ("TPT", 4, "terminal_phase_epoch", 1.0, ""),
+)
+
+
+def print_table(runs: Sequence[Run], console: Console) -> None:
+    """The essential numbers of each run, under a heading for each network and data set."""
+    from rich.text import Text
+
+    header = _table()
+    header.show_header = True
+    console.print(header)
+    for (net, data), members in groupby(runs, key=lambda run: run.cell[:2]):
+        console.print(Text(f"{network_name(net)} on {data_set_name(data)}", style="bold"))
+        table = _table()
+        for run in members:
+            line = summarise(run) | {"loss": loss_name(run.cell[2])}
+            table.add_row(
+                *(Text(_shown(line[column], factor, form)) for _, _, column, factor, form in _SHOWN)
+            )
+        console.print(table)
+    console.print(
+        "test%: accuracy at the end. NC2: mean |cos + 1/(C-1)| of the class means.\n"
+        f"TPT: first epoch with {100 * TERMINAL_ACCURACY:g} % train accuracy. All metrics: {SUMMARY_FILE}",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _table() -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=False)
+    for heading, width, column, _, _ in _SHOWN:
+        justify: Any = "left" if column in ("loss", "state") else "right"
+        table.add_column(heading, width=width, justify=justify, no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _shown(value: Any, factor: float, form: str) -> str:
+    if value is None:
+        return "-"
+    if form and isinstance(value, (int, float)):
+        return format(factor * value, form)
+    return str(value)

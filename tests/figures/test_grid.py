@@ -1,0 +1,103 @@
+"""Scales, and the panel grid's layout."""
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.lines import Line2D
+
+from nc_runner.figures.grid import LegendEntry, linear_scale, log_scale, panel_grid
+
+
+@pytest.mark.parametrize("high", [1e-9, 0.37, 1.0, 42.0, 350.0, 1e6, 1e150])
+def test_a_linear_scale_has_a_few_ticks_inside_its_limits(high):
+    scale = linear_scale(0, high)
+    assert 2 <= len(scale.ticks) <= 6
+    assert all(scale.low <= tick <= scale.high for tick in scale.ticks)
+    assert scale.high >= high
+
+
+def test_epochs_get_whole_ticks():
+    assert linear_scale(0, 1, whole=True).labels == ("0", "1")
+    assert linear_scale(0, 3, whole=True).labels == ("0", "1", "2", "3")
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-8, 1.0), (3.0, 3.0), (0.2, 0.9), (4.0, 4.1), (1e-190, 1e190)])
+def test_a_log_scale_holds_its_values_and_has_a_few_ticks(low, high):
+    scale = log_scale(low, high)
+    assert scale.low < high < scale.high
+    assert 1 <= len(scale.ticks) <= 6
+    assert len(scale.labels) == len(scale.ticks)
+    assert all(scale.low <= tick <= scale.high for tick in scale.ticks)
+
+
+def test_a_log_scale_leaves_rounding_errors_below_the_panel():
+    assert log_scale(1e-33, 1.0).low > 1e-14
+    assert log_scale(1e-9, 1.0).low < 1e-9
+
+
+def test_clamping_moves_what_lies_outside_to_the_limits_and_keeps_gaps():
+    scale = log_scale(1e-2, 1.0)
+    moved = scale.clamp(np.array([1e-30, 0.1, 1e30, math.nan]))
+    np.testing.assert_allclose(moved, [scale.low, 0.1, scale.high, math.nan])
+    assert linear_scale(0, 1).clamp(1e99, slack=2.0) < 4
+
+
+def _grid(rows, columns, labels=("MSE", "CE")):
+    return panel_grid(
+        rows,
+        columns,
+        title="A title",
+        y_label="$y$",
+        x_label="epoch",
+        caption="",
+        legend=[LegendEntry(Line2D([], []), label) for label in labels],
+        x_scales=[linear_scale(0, 350, whole=True)] * len(columns),
+        y_scales=[log_scale(1e-4, 1.0)] * len(columns),
+    )
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 5), (6, 1), (1, 7)])
+def test_panels_and_texts_lie_inside_the_figure_and_panels_do_not_overlap(rows, columns):
+    figure, panels = _grid([f"ResNet{i}" for i in range(rows)], [f"CIFAR{j}" for j in range(columns)])
+    figure.canvas.draw()
+    whole = figure.bbox
+    boxes = [axes.bbox for row in panels for axes in row]
+    for box in boxes + [text.get_window_extent() for text in figure.texts if text.get_text()]:
+        assert whole.x0 <= box.x0
+        assert box.x1 <= whole.x1
+        assert whole.y0 <= box.y0
+        assert box.y1 <= whole.y1
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+
+
+def test_one_panel_is_a_column_wide_and_a_grid_a_page():
+    assert _grid(["a"], ["b"])[0].get_figwidth() == pytest.approx(3.4)
+    assert _grid(["a"] * 3, ["b"] * 5)[0].get_figwidth() == pytest.approx(7.0)
+
+
+def test_tick_labels_stand_only_at_the_outer_panels():
+    figure, panels = _grid(["a", "b"], ["c", "d"])
+    figure.canvas.draw()
+
+    def labelled(axis):
+        return any(label.get_text() for label in axis.get_ticklabels())
+
+    assert [[labelled(axes.xaxis) for axes in row] for row in panels] == [[False, False], [True, True]]
+    assert [[labelled(axes.yaxis) for axes in row] for row in panels] == [[True, False], [True, False]]
+
+
+def test_a_legend_with_many_entries_stays_inside_the_figure():
+    figure, _ = _grid(["a"], ["b"], [f"a loss with a rather long name {i}" for i in range(6)])
+    box = figure.legends[0].get_window_extent()
+    assert figure.bbox.x0 <= box.x0
+    assert box.x1 <= figure.bbox.x1
+
+
+def test_names_with_dollars_and_underscores_are_shown_as_they_are():
+    figure, _ = _grid(["a$b$c", "d"], ["e"], ["_hidden$x$", "CE"])
+    figure.canvas.draw()
+    title = next(text for text in figure.texts if text.get_text() == "a$b$c")
+    assert not title.get_parse_math()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["_hidden$x$", "CE"]
