@@ -30,6 +30,8 @@ LOG_FILE = "nc-run.log"
 LOCK_FILE = "run.lock"
 REPLACED = ".replaced-"  # NAME.replaced-1: what overwrite=true kept beside NAME
 
+ANEW = "remove the folder, or let nc-run start anew beside it with overwrite=true"
+
 FORMAT = 1  # of the run folder; raised when an older nc-runner could misread a newer folder
 
 # run.json's "state"
@@ -84,6 +86,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def unused_name(path: Path, ending: str) -> Path:
+    """``NAME`` + ending + the first number from 1 on that is free, beside ``path``."""
+    number = 1
+    while (free := path.with_name(f"{path.name}{ending}{number}")).exists():
+        number += 1
+    return free
+
+
 def read_run_file(folder: Path) -> dict[str, Any]:
     """``run.json`` as a dict. Raises :class:`RunFolderError` when it is missing or not one of ours."""
     path = folder / RUN_FILE
@@ -94,9 +104,9 @@ def read_run_file(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError):
-        raise RunFolderError(f"{path} is damaged: it is not JSON") from None
+        raise RunFolderError(f"{path} is damaged: it is not JSON\n{ANEW}") from None
     if not isinstance(content, dict) or content.get("state") not in STATES:
-        raise RunFolderError(f"{path} is not an nc-run record: it names no state")
+        raise RunFolderError(f"{path} is not an nc-run record: it names no state\n{ANEW}")
     if not isinstance(content.get("format"), int) or content["format"] > FORMAT:
         raise RunFolderError(f"{path} was made by a newer nc-runner\nupgrade this one to read it")
     return content
@@ -116,9 +126,21 @@ class RunWriter:
         text = json.dumps(self.record, indent=2, default=str)
         write_atomically(self.folder / RUN_FILE, (text + "\n").encode())
 
-    def start_rows(self, text: str | None = None) -> None:
-        """Begin ``metrics.csv``: with its header, or with ``text``, the rows that a checkpoint kept."""
-        write_atomically(self.folder / METRICS_FILE, (text or ",".join(self.columns) + "\n").encode())
+    def start_rows(self, text: str | None = None) -> Path | None:
+        """Begin ``metrics.csv``: with its header, or with ``text``, the rows that a checkpoint kept.
+
+        Rows that came after the checkpoint are dropped: they will be computed again. A file that was
+        changed otherwise is first copied to the path that is returned.
+        """
+        content = (text or ",".join(self.columns) + "\n").encode()
+        path = self.folder / METRICS_FILE
+        present = path.read_bytes() if path.exists() else b""
+        kept = None
+        if text and not present.startswith(content) and not content.startswith(present):
+            kept = unused_name(path, ".edited-")
+            write_atomically(kept, present)
+        write_atomically(path, content)
+        return kept
 
     def rows_text(self) -> str:
         """All that ``metrics.csv`` holds."""
@@ -139,6 +161,14 @@ class RunWriter:
 
 def _cell(value: Any) -> str:
     return str(value) if isinstance(value, int) else repr(float(value))
+
+
+def rows_digest(folder: Path) -> str | None:
+    """SHA-256 of ``metrics.csv``; None where it cannot be read. A finished run's record holds it."""
+    try:
+        return hashlib.sha256((folder / METRICS_FILE).read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def last_row(folder: Path) -> dict[str, float]:

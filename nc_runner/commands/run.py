@@ -101,6 +101,8 @@ def _register_folder_name() -> None:
     from nc_runner.experiment import schema
 
     def name(*, _root_: DictConfig) -> str:
+        if "net" not in _root_:  # --cfg hydra: the settings that name the folder are not there
+            return "LOSS-NET-DATA/lrLR-seedSEED-HASH"
         config = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
         settings = schema.check(config)
         return runs.folder_name(settings, schema.deciding_settings(settings))
@@ -150,7 +152,7 @@ def _attempt(settings: dict[str, Any], folder: Path, shown: Path, signals: Any) 
             if settings["overwrite"]:
                 folder = _replace(folder)
             state = _state_of(folder)
-            if state == runs.COMPLETE:
+            if state == runs.COMPLETE and _rows_are_whole(folder):
                 last = runs.last_row(folder)
                 accuracy = last.get("test_accuracy", float("nan"))
                 print(f"already complete: {shown}  (epoch {last.get('epoch', 0):.0f}, test {accuracy:.2%})")
@@ -175,6 +177,11 @@ def _state_of(folder: Path) -> str | None:
     return runs.read_run_file(folder)["state"] if (folder / runs.RUN_FILE).exists() else None
 
 
+def _rows_are_whole(folder: Path) -> bool:
+    """Whether a finished run's rows are as they were written; if not, its checkpoint restores them."""
+    return runs.read_run_file(folder).get("rows_digest") == runs.rows_digest(folder)
+
+
 def _holder(folder: Path) -> str:
     try:
         record = runs.read_run_file(folder)
@@ -188,9 +195,7 @@ def _replace(folder: Path) -> Path:
     """Move what an earlier run left in a folder to a folder beside it; Hydra's own files stay as well."""
     if not (folder / runs.RUN_FILE).exists():
         return folder
-    number = 1
-    while (kept := folder.with_name(f"{folder.name}{runs.REPLACED}{number}")).exists():
-        number += 1
+    kept = runs.unused_name(folder, runs.REPLACED)
     kept.mkdir()
     for entry in sorted(folder.iterdir()):
         if entry.name == ".hydra":

@@ -86,6 +86,7 @@ def execute(settings: Mapping[str, Any], folder: Path, signals: StopSignals) -> 
                 log.exception("failed")
             raise
         drop_previous(folder)
+        writer.record["rows_digest"] = runs.rows_digest(folder)
         _end(writer, runs.COMPLETE, began, reason=None)
     return runs.last_row(folder)["test_accuracy"]
 
@@ -131,8 +132,7 @@ def _resume(trainer: Trainer, writer: runs.RunWriter) -> None:
     folder = writer.folder
     state, problems = load_checkpoint(folder)
     for problem in problems:
-        log.warning("%s; the one before it is used", problem)
-        print(f"nc-run: {problem}; the one before it is used", file=sys.stderr)
+        _tell(f"{problem}; the one before it is used")
     with _disk_advice(folder):
         if state is None:
             writer.start_rows()
@@ -149,7 +149,9 @@ def _resume(trainer: Trainer, writer: runs.RunWriter) -> None:
                     f"the checkpoint in {folder} does not fit this network ({reason(error)})\n"
                     "was its code changed since? start anew with overwrite=true"
                 ) from error
-            writer.start_rows(state["rows"])
+            kept = writer.start_rows(state["rows"])
+            if kept:
+                _tell(f"{runs.METRICS_FILE} was changed by hand; it is kept as {kept.name}")
         writer.update(
             state=runs.RUNNING,
             settings=trainer.settings,
@@ -169,6 +171,11 @@ def _resume(trainer: Trainer, writer: runs.RunWriter) -> None:
             started=_now(),
             resumed_from_epoch=trainer.epoch if state is not None else None,
         )
+
+
+def _tell(message: str) -> None:
+    log.warning(message)
+    print(f"nc-run: {message}", file=sys.stderr)
 
 
 def _end(writer: runs.RunWriter, state: str, began: float, reason: str | None) -> None:

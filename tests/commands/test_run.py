@@ -1,40 +1,18 @@
 """``nc-run`` as a user types it: real processes, real digits."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
+from process import nc_run, only_run, start
 
 from nc_runner.experiment.signals import STOPPING
 from nc_runner.runs import TIME_COLUMNS
 
 FAST = ("epochs=2", "threads=1", "progress=plain")
-
-
-def nc_run(*arguments, cwd, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "nc_runner", *arguments],
-        cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-
-
-def start(*arguments, cwd):
-    return subprocess.Popen(
-        [sys.executable, "-m", "nc_runner", *arguments],
-        cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def only_run(folder):
-    (record,) = Path(folder).rglob("run.json")
-    return record.parent
 
 
 def rows_of(folder):
@@ -267,7 +245,8 @@ def test_an_own_network_from_a_file_in_the_current_folder(tmp_path):
         "from torch import nn\n"
         "def net(num_classes, in_channels, image_size, width):\n"
         "    pixels = in_channels * image_size**2\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, num_classes))\n"
+        "    layers = nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, num_classes)\n"
+        "    return nn.Sequential(nn.Flatten(), *layers)\n"
     )
     result = nc_run("net=custom", "net._target_=mine.net", "+net.width=32", *FAST, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -1,0 +1,146 @@
+"""Killed without warning, at any moment, and started again: nothing lost, nothing done twice."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+from lab import settings_of
+from process import nc_run, only_run, start
+
+from nc_runner.experiment.schema import deciding_settings
+from nc_runner.runs import TIME_COLUMNS, folder_name
+
+
+def result(run):
+    """What must be equal to the last bit: rows without times, and weights."""
+    rows = pd.read_csv(run / "metrics.csv").drop(columns=list(TIME_COLUMNS))
+    weights = torch.load(run / "checkpoint.pt", weights_only=True)["model"]
+    return rows.to_csv(), {name: value.tolist() for name, value in weights.items()}
+
+
+def kill_until_complete(arguments, folder, kills, generator, longest):
+    """Start the command, kill it at a random moment of its training, again and again; then let it end."""
+    for _ in range(kills):
+        process = start(*arguments, cwd=folder)
+        began = process.stdout.readline().startswith(("run folder", "resuming"))
+        if not began:
+            process.communicate()
+            break
+        time.sleep(generator.uniform(0, longest))
+        process.kill()
+        process.communicate()
+    last = nc_run(*arguments, cwd=folder)
+    assert last.returncode == 0, last.stderr
+
+
+@pytest.mark.parametrize(
+    ("kills", "epochs"), [(3, 12), pytest.param(25, 60, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
+def test_a_run_killed_at_random_moments_ends_equal_to_the_last_bit(kills, epochs, tmp_path):
+    """checkpoint_seconds=0 writes one after every epoch: the kills fall into writes as well."""
+    arguments = (f"epochs={epochs}", "threads=1", "progress=plain", "checkpoint_seconds=0")
+    (whole := tmp_path / "whole").mkdir()
+    assert nc_run(*arguments, cwd=whole).returncode == 0
+    (killed := tmp_path / "killed").mkdir()
+    generator = random.Random(kills)
+    # from the line "run folder" it takes about 3 s to the first epoch, and about 0.2 s for an epoch
+    kill_until_complete(arguments, killed, kills, generator, longest=5.0)
+    assert result(only_run(killed)) == result(only_run(whole))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_sweep_killed_twice_ends_complete_and_trains_no_finished_run_again(tmp_path):
+    command = (
+        "-m",
+        "seed=0,1,2",
+        "loss=mse,ce",
+        "epochs=10",
+        "threads=1",
+        "progress=plain",
+        "checkpoint_seconds=0",
+    )
+    for finished_before in (1, 3):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nc_runner", *command], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+        finished = 0
+        for line in process.stdout:
+            finished += line.startswith(("complete", "already complete"))
+            if finished == finished_before and line.startswith("epoch  5/"):
+                break
+        process.kill()
+        process.communicate()
+    last = nc_run(*command, cwd=tmp_path)
+    assert last.returncode == 0, last.stderr
+    assert "6 runs, 6 complete, 0 failed" in last.stdout
+    assert last.stdout.count("already complete") == 3
+    logs = list(tmp_path.rglob("nc-run.log"))
+    assert len(logs) == 6
+    for log in logs:
+        epochs = [
+            line.split("epoch")[1].split("/")[0].strip()
+            for line in log.read_text().splitlines()
+            if "INFO epoch" in line
+        ]
+        # an epoch whose checkpoint was not written before the kill is computed again, and no other
+        assert len(epochs) <= 11
+        assert sorted(set(map(int, epochs))) == list(range(1, 11))
+
+
+def test_a_second_sigint_stops_at_once(tmp_path):
+    process = start("epochs=400", "threads=1", "progress=plain", cwd=tmp_path)
+    for line in process.stdout:
+        if line.startswith("epoch "):
+            break
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+def test_a_damaged_table_of_a_finished_run_is_restored_from_its_checkpoint(tmp_path):
+    arguments = ("epochs=2", "threads=1", "progress=plain")
+    assert nc_run(*arguments, cwd=tmp_path).returncode == 0
+    run = only_run(tmp_path)
+    before = (run / "metrics.csv").read_bytes()
+    (run / "metrics.csv").write_bytes(before[:-20])
+    again = nc_run(*arguments, cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stdout.startswith("resuming: ")
+    assert (run / "metrics.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "is damaged: it is not JSON"),
+        (b"\xff\x00", "is damaged: it is not JSON"),
+        (b"[]", "names no state"),
+        (b'{"state": "complete", "format": 99}', "was made by a newer nc-runner"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_said_and_left_alone(content, message, tmp_path):
+    arguments = ("epochs=1", "threads=1", "progress=plain")
+    settings = settings_of(*arguments)
+    folder = tmp_path / "outputs" / folder_name(settings, deciding_settings(settings))
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_bytes(content)
+    refused = nc_run(*arguments, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert message in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 2
+    assert (folder / "run.json").read_bytes() == content
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "outputs").write_text("a file where the folder should be")
+    result = nc_run("epochs=1", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "outputs" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 2

@@ -1,0 +1,143 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import settings_of, synthetic_row
+
+from nc_runner import runs
+from nc_runner.errors import RunFolderError
+
+
+def new_run(folder, epochs=5, num_classes=4):
+    folder.mkdir(parents=True)
+    writer = runs.RunWriter(folder, num_classes)
+    writer.start_rows()
+    writer.update(state=runs.COMPLETE, settings=settings_of("resnet8", "digits", "mse"))
+    for epoch in range(1, epochs + 1):
+        writer.append(synthetic_row(epoch, epochs, num_classes, "mse", 0, 0.05))
+    return writer
+
+
+def test_what_is_written_is_read_back_exactly(tmp_path):
+    new_run(tmp_path / "a")
+    run = runs.read_run(tmp_path / "a")
+    assert run.cell == ("resnet8", "digits", "mse")
+    assert run.num_classes == 4
+    assert run.warnings == []
+    assert list(run.rows.columns) == list(runs.metric_columns(4))
+    for epoch, row in enumerate(run.rows.to_dict("records"), start=1):
+        assert row == synthetic_row(epoch, 5, 4, "mse", 0, 0.05)
+    assert runs.last_row(tmp_path / "a") == row
+
+
+def test_values_that_are_no_numbers_survive(tmp_path):
+    writer = new_run(tmp_path / "a", epochs=1)
+    writer.append({**synthetic_row(2, 5, 4, "mse", 0, 0.05), "nc1": float("nan"), "snr_1": float("inf")})
+    last = runs.read_run(tmp_path / "a").rows.iloc[-1]
+    assert last["nc1"] != last["nc1"]
+    assert last["snr_1"] == float("inf")
+
+
+def test_a_row_with_other_keys_is_a_bug_and_not_written(tmp_path):
+    writer = new_run(tmp_path / "a")
+    with pytest.raises(ValueError, match="extra"):
+        writer.append({**synthetic_row(6, 5, 4, "mse", 0, 0.05), "extra": 1.0})
+    assert len(runs.read_run(tmp_path / "a").rows) == 5
+
+
+def test_a_cut_last_line_is_left_out_and_said(tmp_path):
+    new_run(tmp_path / "a")
+    path = tmp_path / "a" / "metrics.csv"
+    path.write_text(path.read_text()[:-30])
+    run = runs.read_run(tmp_path / "a")
+    assert run.rows["epoch"].tolist() == [1, 2, 3, 4]
+    assert run.warnings == ["its last line was cut short and is left out"]
+
+
+def test_broken_doubled_and_unordered_lines_are_put_right(tmp_path):
+    new_run(tmp_path / "a")
+    path = tmp_path / "a" / "metrics.csv"
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, lines[4], "not,a,row", lines[0], lines[0]]) + "\n")
+    run = runs.read_run(tmp_path / "a")
+    assert run.rows["epoch"].tolist() == [1, 5]
+    assert run.warnings == ["1 of its lines could not be read and is left out"]
+
+
+def test_a_missing_column_is_nan_and_said(tmp_path):
+    new_run(tmp_path / "a")
+    path = tmp_path / "a" / "metrics.csv"
+    path.write_text(path.read_text().replace(",nc1,", ",renamed,", 1))
+    run = runs.read_run(tmp_path / "a")
+    assert run.rows["nc1"].isna().all()
+    assert run.warnings == ["it lacks the column nc1"]
+
+
+def test_runs_are_found_at_and_below_folders_and_replaced_ones_are_not(tmp_path):
+    for name in ("x/a", "x/b", "x/b.replaced-1", "y/z/c"):
+        new_run(tmp_path / name)
+    found = [path.relative_to(tmp_path.resolve()).as_posix() for path in runs.find_runs([tmp_path])]
+    assert found == ["x/a", "x/b", "y/z/c"]
+    assert runs.find_runs([tmp_path / "x", tmp_path / "x" / "a"]) == runs.find_runs([tmp_path / "x"])
+    assert len(runs.find_runs([tmp_path / "x" / "b.replaced-1"])) == 1
+    with pytest.raises(RunFolderError, match="not a folder"):
+        runs.find_runs([tmp_path / "nowhere"])
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path, monkeypatch):
+    writer = new_run(tmp_path / "a")
+    before = (tmp_path / "a" / "run.json").read_bytes()
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        writer.update(state=runs.FAILED)
+    assert (tmp_path / "a" / "run.json").read_bytes() == before
+    assert not list((tmp_path / "a").glob("*.tmp"))
+
+
+def test_a_run_of_a_newer_version_is_refused(tmp_path):
+    writer = new_run(tmp_path / "a")
+    writer.update(format=runs.FORMAT + 1)
+    with pytest.raises(RunFolderError, match="newer nc-runner"):
+        runs.read_run(tmp_path / "a")
+
+
+CSV_LIKE = st.lists(
+    st.lists(st.sampled_from(["epoch", "1", "-1", "1e400", "nan", "", "nc1", "a\x00", '"', "2.5"])).map(
+        ",".join
+    )
+).map("\n".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(content=st.one_of(st.binary(max_size=300), CSV_LIKE.map(str.encode), st.text().map(str.encode)))
+def test_no_metrics_file_breaks_the_reader(content, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "metrics.csv").write_bytes(content)
+    runs.last_row(folder)
+    try:
+        rows, _ = runs.read_rows(folder / "metrics.csv")
+    except RunFolderError:
+        return  # any other error fails the test
+    assert set(runs.COLUMNS) <= set(rows.columns)
+    assert rows["epoch"].is_unique
+
+
+KEYS = ["state", "format", "settings", "net", "name"]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(content=st.one_of(st.binary(max_size=300), JSON.map(lambda value: json.dumps(value).encode())))
+def test_no_record_breaks_the_reader(content, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "metrics.csv").write_text("epoch\n1\n")
+    (folder / "run.json").write_bytes(content)
+    try:
+        run = runs.read_run(folder)
+    except RunFolderError:
+        return  # any other error fails the test
+    assert run.state in runs.STATES
