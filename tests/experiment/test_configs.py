@@ -44,5 +44,5 @@ def test_every_network_takes_a_step_and_an_analysis_on_every_image_shape_with_bo
         overrides = (f"net={net}", f"loss={name}", "epochs=1", "lr=1e-5")
         assert locate(settings_of(*overrides)["loss"]["_target_"], "loss._target_") is loss
         (row,) = rows_of(trainer_of(*overrides, dataset=few_images(*shape, count=5), loss=loss))
-        assert 0 < row["train_loss"] < 100
+        assert row["train_loss"] > 0
         assert row["mse_ls"] + row["mse_perp"] == pytest.approx(row["mse_total"], rel=1e-6)

@@ -69,7 +69,7 @@ def begun(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("looks", [0, 1, 3, 4, 5, 6, 9, 14, 20])
+@pytest.mark.parametrize("looks", [0, 1, 3, 4, 5, 6, 9, 14, 19])
 def test_a_run_stopped_anywhere_ends_equal_to_the_last_bit(looks, whole, tmp_path):
     folder = folder_of(tmp_path)
     with pytest.raises(StopRequested):
@@ -154,7 +154,7 @@ def test_a_folder_deleted_in_mid_run_is_said(tmp_path):
                 shutil.rmtree(folder)
             return None
 
-    with pytest.raises(RunFolderError, match="the folder is gone: was it moved or deleted"):
+    with pytest.raises(RunFolderError, match="gone: was (it|the folder) moved or deleted"):
         execute(SETTINGS, folder, Deleting(8))
     assert not folder.exists()
 
