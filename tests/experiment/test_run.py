@@ -154,7 +154,7 @@ def test_a_folder_deleted_in_mid_run_is_said(tmp_path):
                 shutil.rmtree(folder)
             return None
 
-    with pytest.raises(RunFolderError, match="gone: was (it|the folder) moved or deleted"):
+    with pytest.raises(RunFolderError, match=r"gone: was (it|the folder) moved or deleted"):
         execute(SETTINGS, folder, Deleting(8))
     assert not folder.exists()
 
