@@ -26,6 +26,7 @@ class Outcome:
 
 
 _outcomes: list[Outcome] = []
+_wants_traceback = False
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,7 +58,8 @@ def _hydra(arguments: list[str]) -> int:
     from nc_runner.experiment import schema
     from nc_runner.experiment.signals import StopRequested
 
-    wants_traceback = os.environ.get(FULL_ERROR) == "1"
+    global _wants_traceback
+    wants_traceback = _wants_traceback = os.environ.get(FULL_ERROR) == "1"
     schema.register()
     _register_folder_name()
     _outcomes.clear()
@@ -131,7 +133,7 @@ def _job(config: Any) -> float:
         print(f"interrupted: {shown}", file=sys.stderr)
         raise
     except Exception as error:
-        if os.environ.get("NC_RUNNER_TRACEBACK") == "1":
+        if _wants_traceback:
             raise
         code = 2 if isinstance(error, ConfigError) else 1
         message = str(error) if isinstance(error, NCRunnerError) else f"{type(error).__name__}: {error}"

@@ -251,3 +251,11 @@ def test_an_own_network_from_a_file_in_the_current_folder(tmp_path):
     result = nc_run("net=custom", "net._target_=mine.net", "+net.width=32", *FAST, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert only_run(tmp_path).parent.name == "mse-net-digits"
+
+
+def test_the_full_error_is_shown_on_demand(tmp_path):
+    for arguments in (("epochs=0",), ("data.samples_per_class=5000",)):
+        result = nc_run(*arguments, cwd=tmp_path, HYDRA_FULL_ERROR="1")
+        assert result.returncode != 0
+        assert "Traceback" in result.stderr
+        assert "ConfigError" in result.stderr
