@@ -100,3 +100,14 @@ def test_an_experiment_file_states_only_what_differs():
         for key, value in yaml.safe_load(text).items():
             if key != "defaults":
                 assert defaults.get(key) != value, f"{file.name}: {key}"
+
+
+def test_the_notebook_experiments_are_the_notebooks_settings():
+    mse, ce = settings_of("experiment=notebook"), settings_of("experiment=notebook_ce")
+    for settings in (mse, ce):
+        assert (settings["net"]["name"], settings["data"]["name"]) == ("resnet18", "mnist")
+        assert (settings["analysis"]["schedule"], settings["analysis"]["ridge"]) == ("paper", "notebook")
+        assert settings["data"]["samples_per_class"] is None
+    assert (mse["loss"]["name"], mse["lr"]) == ("mse", 0.0184)
+    assert (ce["loss"]["name"], ce["lr"]) == ("ce", 0.0679)
+    assert settings_of("experiment=notebook", "lr=0.5")["lr"] == 0.5
