@@ -96,7 +96,8 @@ def test_an_experiment_file_states_only_what_differs():
         if not file.name.endswith(".yaml"):
             continue
         text = file.read_text()
-        assert text.startswith("# nc-run "), file.name
+        command = f"# nc-run experiment={file.name.removesuffix('.yaml')}\n"
+        assert text.startswith(f"# @package _global_\n{command}"), file.name  # Hydra wants its own line first
         for key, value in yaml.safe_load(text).items():
             if key != "defaults":
                 assert defaults.get(key) != value, f"{file.name}: {key}"
