@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,11 +112,8 @@ class FlowRun:
 
     def of_law(self, law: str) -> pd.DataFrame:
         """The rows of one law, in the order of time."""
-        return self.rows[self.rows["law"] == law].sort_values("time")
-
-    def spectra(self, law: str, names: Sequence[str]) -> Any:
-        """(T, J) array of the columns ``names``."""
-        return self.of_law(law)[list(names)].to_numpy()
+        rows: pd.DataFrame = self.rows.loc[self.rows["law"] == law].sort_values("time")
+        return rows
 
 
 def is_flow(record: Mapping[str, Any]) -> bool:

@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
             slowest, fastest = outcome.exponents
             print(
                 f"{outcome.law}: {outcome.steps} steps, {outcome.seconds:.1f} s; simulation and closed form "
-                f"differ by at most {outcome.difference:.1e}; exponents at the end {slowest:.4f} to {fastest:.4f}"
+                f"differ by at most {outcome.difference:.1e}; last exponents {slowest:.4f} to {fastest:.4f}"
             )
     except NCRunnerError as error:
         print(f"nc-flow: {error}", file=sys.stderr)
@@ -127,8 +127,8 @@ def _spectrum(text: str, count: int) -> list[float]:
         values = [_number("--spectrum", part) for part in text.split(",")]
         if len(values) != count:
             raise ConfigError(
-                f"--spectrum {text}: {len(values)} value{'s' * (len(values) != 1)}, but min(C - 1, P) = {count} "
-                "are needed\ngive as many, or a rule such as 0.1:3"
+                f"--spectrum {text}: min(C - 1, P) = {count} values are needed, not {len(values)}\n"
+                "give as many, or a rule such as 0.1:3"
             )
     if not all(SMALLEST <= value <= LARGEST for value in values):
         raise ConfigError(f"--spectrum {text}: values from {SMALLEST:g} to {LARGEST:g} are needed, LOW first")
