@@ -198,7 +198,7 @@ def _caption(entry: Entry, runs: Sequence[Run], starts: Iterable[int | None]) ->
     if entry.advance:
         known = {start is not None for start in starts}
         t0 = "t₀: first epoch of the terminal phase" if True in known else "t₀: the first epoch"
-        return f"{t0}{', else the first' if len(known) == 2 else ''}. By the law all lines are one"
+        return f"{t0}{', else the first' if len(known) == 2 else ''}. By the law all are one line"
     return _ridge_caption(runs) if entry.says_ridge else ""
 
 
