@@ -10,16 +10,21 @@
 """
 
 from nc_runner.collapse.decomposition import least_squares_classifier, mse_decomposition, mse_loss
-from nc_runner.collapse.dynamics import snr_spectrum
+from nc_runner.collapse.dynamics import central_path, phi, snr_spectrum
+from nc_runner.collapse.flow import initial_features, simulate_flow
 from nc_runner.collapse.metrics import collapse_metrics, ncc_mismatch
 from nc_runner.collapse.statistics import ClassStatistics
 
 __all__ = [
     "ClassStatistics",
+    "central_path",
     "collapse_metrics",
+    "initial_features",
     "least_squares_classifier",
     "mse_decomposition",
     "mse_loss",
     "ncc_mismatch",
+    "phi",
+    "simulate_flow",
     "snr_spectrum",
 ]

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from nc_runner import flow_runs as flow_archive
 from nc_runner import runs as archive
 from nc_runner.errors import NCRunnerError, RunFolderError
 
@@ -18,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="nc-plot",
         description="Draw the Neural Collapse figures of runs: networks as rows, data sets as columns, "
-        "one colour for each loss. Also writes summary.csv.",
+        "one colour for each loss. Also writes summary.csv. Flows of nc-flow get figures of their own.",
         epilog="examples: nc-plot outputs/    nc-plot outputs/mse-resnet18-cifar10 --format svg --out paper/",
     )
     result.add_argument(
@@ -62,39 +63,58 @@ def _plot(paths: list[Path], out: Path | None, formats: list[str]) -> int:
     if not folders:
         _complain(f"no runs in {', '.join(map(str, paths))}: no folder there holds a {archive.RUN_FILE}")
         return BAD_ARGUMENTS
-    runs = _read(folders)
-    if not any(len(run.rows) for run in runs):
+    runs, flows = _read(folders)
+    drawn = [run for run in runs if len(run.rows)]
+    if not drawn and not flows:
         _complain("nothing to draw: none of these runs can be read and has a measured epoch")
         return FAILED
 
     # Imported late: they bring matplotlib, which help and errors need not wait for.
-    from rich.console import Console
-
     from nc_runner.figures.draw import draw_all
-    from nc_runner.figures.summary import by_cell, print_table, write_summary
+    from nc_runner.figures.flow import draw_flows
+    from nc_runner.figures.summary import SUMMARY_FILE, by_cell, write_summary
 
-    runs = by_cell(runs)
+    runs, drawn = by_cell(runs), by_cell(drawn)
     out = out or Path(os.path.commonpath([path.resolve() for path in paths])) / "figures"
+    files: list[Path] = []
+    empty: list[str] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_summary(runs, out)
-        files, empty = draw_all([run for run in runs if len(run.rows)], out, formats)
+        if runs:
+            write_summary(runs, out)
+        if drawn:
+            files, empty = draw_all(drawn, out, formats)
+        if flows:
+            files += draw_flows(flows, out, formats)
     except OSError as error:
         raise RunFolderError(
             f"cannot write figures to {out}: {error.strerror or error}\nchoose another folder with --out DIR"
         ) from None
     for name in empty:
         _complain(f"the figure {name} is left out: no run has values for it")
-    print_table(runs, Console())
-    print(f"{len(files)} files and summary.csv are in {_nearby(out)}")
+    if runs:
+        _print_table(runs)
+    table = f" and {SUMMARY_FILE}" if runs else ""
+    print(f"{len(files)} files{table} are in {_nearby(out)}")
     return DONE
 
 
-def _read(folders: list[Path]) -> list[archive.Run]:
-    """The runs that can be read; a line on stderr for whatever is wrong with the others."""
-    runs = []
+def _print_table(runs: list[archive.Run]) -> None:
+    from rich.console import Console
+
+    from nc_runner.figures.summary import print_table
+
+    print_table(runs, Console())
+
+
+def _read(folders: list[Path]) -> tuple[list[archive.Run], list[flow_archive.FlowRun]]:
+    """The runs and flows that can be read; a line on stderr for whatever is wrong with the others."""
+    runs, flows = [], []
     for folder in folders:
         try:
+            if flow_archive.is_flow(archive.read_run_file(folder)):
+                flows.append(flow_archive.read_flow(folder))
+                continue
             run = archive.read_run(folder)
         except RunFolderError as error:
             _complain(f"left out: {' '.join(str(error).split())}")
@@ -104,7 +124,7 @@ def _read(folders: list[Path]) -> list[archive.Run]:
         if not len(run.rows):
             _complain(f"{_nearby(folder)} has no measured epoch yet: not drawn")
         runs.append(run)
-    return runs
+    return runs, flows
 
 
 def _nearby(path: Path) -> str:

@@ -29,7 +29,8 @@ class Entry:
     """One figure.
 
     ``per_loss``: the lines' colours tell terms apart, so each loss gets a figure of its own: ``name`` for
-    MSE, ``name_LOSS`` for the others. ``spectrum``: draws all SNR columns in place of ``curves``.
+    MSE, ``name_LOSS`` for the others. ``spectrum``: draws all SNR columns in place of ``curves``;
+    ``advance``: how far Phi of each has come since the terminal phase began, see advance.py.
     ``y_shared``: whether all panels have one y axis, or those of each data set.
     """
 
@@ -41,6 +42,7 @@ class Entry:
     y_shared: Literal["all", "data set"] = "all"
     per_loss: bool = False
     spectrum: bool = False
+    advance: bool = False
     says_ridge: bool = False
 
 
@@ -138,5 +140,14 @@ CATALOGUE = (
         log=True,
         per_loss=True,
         spectrum=True,
+    ),
+    Entry(
+        "phi_advance",
+        "Clock-free test of the central-path law",
+        r"$\Phi(\omega_j, t) - \Phi(\omega_j, t_0)$",
+        log=True,
+        per_loss=True,
+        spectrum=True,
+        advance=True,
     ),
 )

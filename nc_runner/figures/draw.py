@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -14,13 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nc_runner import runs as archive
 from nc_runner.figures.catalogue import CATALOGUE, Entry
-from nc_runner.figures.grid import DOTS_PER_INCH, RC_PARAMS, LegendEntry, linear_scale, panel_grid
+from nc_runner.figures.files import write_figure
+from nc_runner.figures.grid import LegendEntry, linear_scale, panel_grid
 from nc_runner.figures.panel import (
     END_MARKERS,
     draw_run,
@@ -111,25 +108,7 @@ def _leave_interrupts_to_parent() -> None:
 
 
 def _write(job: Job, runs: Sequence[Run], out: Path, formats: Sequence[str]) -> list[Path]:
-    files: list[Path] = []
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the figures
-        matplotlib.rcParams.update(RC_PARAMS)
-        # a name may be in a script that the font lacks
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
-        figure = draw_figure(job, runs)
-        if figure is None:
-            return []
-        for format in formats:
-            content = io.BytesIO()
-            dated = {"pdf": "CreationDate", "svg": "Date"}.get(format)
-            figure.savefig(
-                content, format=format, dpi=DOTS_PER_INCH, metadata={dated: None} if dated else None
-            )
-            path = out / f"{job.name}.{format}"
-            archive.write_atomically(path, content.getvalue())
-            files.append(path)
-    return files
+    return write_figure(lambda: draw_figure(job, runs), job.name, out, formats)
 
 
 def draw_figure(job: Job, runs: Sequence[Run]) -> Figure | None:
@@ -163,7 +142,7 @@ def draw_figure(job: Job, runs: Sequence[Run]) -> Figure | None:
         title=title,
         y_label=entry.y_label,
         x_label="epoch",
-        caption=_ridge_caption(chosen) if entry.says_ridge else "",
+        caption=_caption(entry, chosen, starts.values()),
         legend=list(_legend(entry, chosen, looks, any(starts.values()))),
         x_scales=x_scales,
         y_scales=y_scales,
@@ -213,6 +192,14 @@ def _legend(
     for marker, words in _MARKER_WORDS.items():
         if any(END_MARKERS.get(state) == marker for state in states):
             yield LegendEntry(end_marker(marker, GREY, [], []), words)
+
+
+def _caption(entry: Entry, runs: Sequence[Run], starts: Iterable[int | None]) -> str:
+    if entry.advance:
+        known = {start is not None for start in starts}
+        t0 = "t₀: first epoch of the terminal phase" if True in known else "t₀: the first epoch"
+        return f"{t0}{', else the first' if len(known) == 2 else ''}. By the law all are one line"
+    return _ridge_caption(runs) if entry.says_ridge else ""
 
 
 def _ridge_caption(runs: Sequence[Run]) -> str:

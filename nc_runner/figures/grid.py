@@ -134,8 +134,12 @@ def panel_grid(
     legend: Sequence[LegendEntry],
     x_scales: Sequence[Scale],
     y_scales: Sequence[Scale],
+    joint: str = " on ",
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A figure and its empty panels, indexed [row][column]. The scales are those of each column."""
+    """A figure and its empty panels, indexed [row][column]. The scales are those of each column.
+
+    A panel that is alone is called by its row, ``joint`` and its column.
+    """
     y_shared = all(scale == y_scales[0] for scale in y_scales)
     alone = len(rows) == len(columns) == 1
     widest_tick = max(len(label) for scale in y_scales for label in scale.labels)
@@ -185,7 +189,7 @@ def panel_grid(
         write(width / 2, _EDGE + legend_height + _CAPTION / 2, caption, width - 0.2, 6.5, color=GREY)
     above = height - _TITLE - _COLUMN_TITLES / 2
     if alone:
-        write(middle, above, f"{rows[0]} on {columns[0]}", panel_width)
+        write(middle, above, f"{rows[0]}{joint}{columns[0]}", panel_width)
     else:
         for j, name in enumerate(columns):
             write(left + j * (panel_width + gap) + panel_width / 2, above, name, panel_width)
@@ -224,7 +228,9 @@ def _legend(figure: Figure, entries: Sequence[LegendEntry], width: float) -> Leg
 def _set_scales(axes: Axes, x: Scale, y: Scale, x_labels: bool, y_labels: bool) -> None:
     if y.log:
         axes.set_yscale("log")
-    axes.set_xlim(x.low - 0.02 * (x.high - x.low), x.high)
+    if x.log:
+        axes.set_xscale("log")
+    axes.set_xlim(x.low if x.log else x.low - 0.02 * (x.high - x.low), x.high)
     axes.set_ylim(y.low if y.log else y.low - 0.03 * (y.high - y.low), y.high)
     for axis, scale, labelled in ((axes.xaxis, x, x_labels), (axes.yaxis, y, y_labels)):
         axis.set_major_locator(FixedLocator(scale.ticks))

@@ -14,9 +14,11 @@ from matplotlib.colors import Colormap
 from matplotlib.lines import Line2D
 
 from nc_runner import runs as archive
+from nc_runner.figures.advance import FloatArray, phi_advance
 from nc_runner.figures.catalogue import Curve, Entry
 from nc_runner.figures.grid import Scale, linear_scale, log_scale
 from nc_runner.figures.style import LINE_STYLES, TERMINAL_PHASE_DASHES
+from nc_runner.figures.summary import terminal_phase_start
 from nc_runner.runs import Run
 
 END_MARKERS = {
@@ -27,8 +29,6 @@ END_MARKERS = {
 }
 _TINY, _HUGE = 1e-200, 1e200  # what lies outside is as good as zero or infinity, and breaks axes
 _OUTSIDE = 20.0  # axis lengths that a line may leave its panel by: file formats cannot write any number
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,12 @@ def traces_of(entry: Entry, run: Run) -> Iterator[Trace]:
     if entry.spectrum:
         curves = (Curve(column) for column in archive.snr_columns(run.num_classes))
     x = run.rows["epoch"].to_numpy(dtype=np.float64)
-    for curve in curves:
+    if entry.advance:
+        x, advance = phi_advance(run.rows, run.num_classes, terminal_phase_start(run.rows))
+    for j, curve in enumerate(curves):
         if curve.column not in run.rows:
             continue
-        values = run.rows[curve.column].to_numpy(dtype=np.float64)
+        values = advance[:, j] if entry.advance else run.rows[curve.column].to_numpy(dtype=np.float64)
         y = curve.offset + curve.factor * values
         size = np.abs(y)
         good = (size < _HUGE) & ((y > _TINY) if entry.log else np.isfinite(y))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nc_runner import runs as archive
+from nc_runner.figures.advance import phi_advance_spread
 from nc_runner.figures.style import (
     data_set_name,
     data_set_order,
@@ -81,6 +82,9 @@ def summarise(run: Run) -> dict[str, Any]:
         "terminal_phase_epoch": start,
         "terminal_phase_test_accuracy": _finite(at_start.iloc[0]) if len(at_start) else None,  # type: ignore[union-attr]
         "perp_over_ls": perp / least_squares if perp is not None and least_squares else None,
+        # spread over j of Phi(omega_j)'s advance since the terminal phase began, or else since the first row
+        "phi_advance_cv": _finite(phi_advance_spread(rows, run.num_classes, start)),
+        "phi_advance_cv_raw": _finite(phi_advance_spread(rows, run.num_classes, start, "raw")),
     }
 
 

@@ -52,6 +52,7 @@ def test_a_folder_of_runs_gives_all_figures_and_the_summary_without_torch(tmp_pa
         "train_loss", "errors", "nc1", "nc2_equinorm", "nc2_equiangularity", "nc2_maxangle",
         "nc3_self_duality", "nc4_ncc_mismatch", "mse_decomposition", "mse_decomposition_ce",
         "least_squares_vs_perp", "least_squares_vs_perp_ce", "snr_spectrum", "snr_spectrum_ce",
+        "phi_advance", "phi_advance_ce",
     }  # fmt: skip
     assert files == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")} | {"summary.csv"}
 

@@ -1,0 +1,42 @@
+"""From a figure to its files, the same bytes for the same runs whatever the user's matplotlib settings."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from nc_runner import runs as archive
+from nc_runner.figures.grid import DOTS_PER_INCH, RC_PARAMS
+
+
+def write_figure(
+    draw: Callable[[], Figure | None], name: str, out: Path, formats: Sequence[str]
+) -> list[Path]:
+    """Draw a figure and write ``name`` in every format; return the files, none where there is no figure.
+
+    Raises :class:`OSError` where a file cannot be written.
+    """
+    files: list[Path] = []
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the figures
+        matplotlib.rcParams.update(RC_PARAMS)
+        # a name may be in a script that the font lacks
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        figure = draw()
+        if figure is None:
+            return []
+        for format in formats:
+            content = io.BytesIO()
+            dated = {"pdf": "CreationDate", "svg": "Date"}.get(format)
+            figure.savefig(
+                content, format=format, dpi=DOTS_PER_INCH, metadata={dated: None} if dated else None
+            )
+            path = out / f"{name}.{format}"
+            archive.write_atomically(path, content.getvalue())
+            files.append(path)
+    return files
