@@ -63,6 +63,9 @@ def mse_decomposition(
     - ``mse_nc1`` = 1/2 Tr(W_LS Sigma_W W_LS^T) + ridge/2 ‖V_LS‖^2
     - ``mse_nc23`` = 1/2 sum_c pi_c ‖W_LS mu_c + b_LS - e_c‖^2
     - ``mse_perp`` = 1/2 Tr((V - V_LS) A (V - V_LS)^T), 0 on the central path
+    - ``perp_share`` = mse_perp / mse_total, 0 on the central path; NaN where the whole loss is 0
+    - ``path_distance`` = ‖V - V_LS‖_F / ‖V_LS‖_F, the distance to the central path; where the ridge is 0 and
+      V_LS is not unique, to the one of least norm; NaN where V_LS = 0
 
     Args:
         stats: of C classes with P features, with at least one sample.
@@ -99,7 +102,11 @@ def mse_decomposition(
     total = loss(weight, bias, residual)
     perp = loss(weight - ls.weight, bias - ls.bias, residual - ls.residual)
     terms = {"mse_total": total, "mse_ls": ls.nc1 + ls.nc23, "mse_nc1": ls.nc1, "mse_nc23": ls.nc23}
-    return {name: float(term) for name, term in {**terms, "mse_perp": perp}.items()}
+    apart = (weight - ls.weight).square().sum() + (bias - ls.bias).square().sum()
+    terms["mse_perp"] = perp
+    terms["perp_share"] = perp / total
+    terms["path_distance"] = (apart / (ls.weight.square().sum() + ls.bias.square().sum())).sqrt()
+    return {name: float(term) for name, term in terms.items()}
 
 
 def mse_loss(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, ridge: float) -> float:

@@ -81,7 +81,15 @@ def summarise(run: Run) -> dict[str, Any]:
         "terminal_phase_epoch": start,
         "terminal_phase_test_accuracy": _finite(at_start.iloc[0]) if len(at_start) else None,  # type: ignore[union-attr]
         "perp_over_ls": perp / least_squares if perp is not None and least_squares else None,
+        **{column: _finite(rows[column].iloc[-1]) if len(rows) else None for column in _further(run)},
     }
+
+
+def _further(run: Run) -> list[str]:
+    """The run's columns beyond those that every table has: path distances, and the wider set."""
+    spectrum = archive.snr_columns(run.num_classes)
+    usual = {*archive.COLUMNS, *archive.TIME_COLUMNS, *spectrum}
+    return [column for column in run.rows.columns if column not in usual]
 
 
 def _finite(value: Any) -> float | None:
@@ -92,7 +100,8 @@ def write_summary(runs: Sequence[Run], out: Path) -> Path:
     """Write ``summary.csv`` into ``out``: a line for each run. Raises :class:`OSError` if it cannot."""
     lines = [summarise(run) for run in runs]
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    columns = list(dict.fromkeys(column for line in lines for column in line))
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     path = out / SUMMARY_FILE
