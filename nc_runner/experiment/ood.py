@@ -20,8 +20,8 @@ IMAGES = 1024  # resized at a time
 def load_ood(name: str, data: Mapping[str, Any], shape: tuple[int, ...]) -> Tensor:
     """The test images of the data set ``name`` of conf/data, (M, C, H, W) uint8.
 
-    ``shape`` is the (C, H, W) that the network sees. ``data`` is the run's own ``data`` group: its ``root`` and
-    ``download`` hold here too. The images are later normalised as the run's own are, for the network
+    ``shape`` is the (C, H, W) that the network sees. ``data`` is the run's own ``data`` group: its ``root``
+    and ``download`` hold here too. The images are later normalised as the run's own are, for the network
     knows no other normalisation.
 
     Raises DataError when its files are missing or damaged.
