@@ -159,7 +159,7 @@ def _basis(C: int, device: torch.device) -> Tensor:
 
 
 def _graded(free: Tensor, inside: Tensor, apart: int, resolution: float) -> tuple[Tensor, Tensor]:
-    """Turn the mixtures of classes ``free`` (C, F), but for the first ``apart``, to their singular directions.
+    """Turn the mixtures of classes ``free`` (C, F), all but ``apart``, to their singular directions.
 
     Where the means of two classes coincide, their difference has no part in ``inside``, while others may have
     1e6 times the within-class spread: only along singular directions do the sizes stay apart. Also which
