@@ -1,4 +1,4 @@
-"""The definitions once more, in 60 digits (mpmath): what deep collapse is compared with. For small samples only."""
+"""The definitions once more, in 60 digits (mpmath), for deep collapse. Small samples only."""
 
 import mpmath
 import numpy as np

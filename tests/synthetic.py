@@ -91,8 +91,8 @@ def write_run(
 ) -> Path:
     """Write a run folder below ``root`` and return it. ``rows``: how far it got (default: to the end).
 
-    ``change`` replaces columns in every row: by a number, or by a function of the epoch; ``wider`` adds columns,
-    whose values must be among the changes.
+    ``change`` replaces columns in every row: by a number, or by a function of the epoch; ``wider`` adds
+    columns, whose values must be among the changes.
     """
     settings = settings_of(net, data, loss, seed, lr, epochs)
     folder = root / runs.folder_name(settings, settings)

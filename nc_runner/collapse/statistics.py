@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 ROWS = 8192  # features converted to float64 at a time
-CELLS = 2**22  # numbers of a table with one column for each class that are held at a time
+CELLS = 2**20  # numbers of a table with one column for each class that are held at a time
 
 
 def rows_at_a_time(width: int) -> int:
