@@ -49,6 +49,16 @@ COLUMNS = (
     "mse_total", "mse_ls", "mse_nc1", "mse_nc23", "mse_perp", "mse_residual", "ridge",
 )  # fmt: skip
 TIME_COLUMNS = ("train_seconds", "analysis_seconds")
+PATH_COLUMNS = ("perp_share", "path_distance")  # the distance to the central path; in every run
+OOD_COLUMN = "nc5_ood_orthogonality"  # the one that needs analysis.ood
+WIDER_COLUMNS = (  # those that analysis.metrics chooses from
+    "nc1_trace_ratio", "nc1_cdnv", "nc1_vci", "nc1_numerical_rank",
+    "nc2_etf_error_means", "nc2_etf_error_classifier", "nc2_nearest_etf_means", "nc2_nearest_etf_classifier",
+    "nc2_uniformity_distance", "nc2_uniformity_log", "nc2_row_sum",
+    "nc3_product_error", "nc3_cosine", "nc3_uniform_duality", "nc3_subspace_angle",
+    "bias_collapse", "ncc_accuracy", "test_ncc_accuracy", OOD_COLUMN, "test_nc1", "test_nc1_cdnv",
+    "weight_norm", "means_norm", "global_mean_norm", "bias_norm", "rank",
+)  # fmt: skip
 
 
 def snr_columns(num_classes: int) -> tuple[str, ...]:
@@ -56,9 +66,22 @@ def snr_columns(num_classes: int) -> tuple[str, ...]:
     return tuple(f"snr_{j}" for j in range(1, num_classes))
 
 
-def metric_columns(num_classes: int) -> tuple[str, ...]:
-    """The header of ``metrics.csv`` for a run with ``num_classes`` classes."""
-    return (*COLUMNS, *snr_columns(num_classes), *TIME_COLUMNS)
+def wider_columns(analysis: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns of the wider set that a run's ``analysis`` settings choose, in the order of the header.
+
+    ``all`` are all that the settings allow: the out-of-distribution column only with ``ood``.
+    """
+    chosen = analysis.get("metrics", "core")
+    if chosen == "core":
+        return ()
+    if chosen == "all":
+        return tuple(name for name in WIDER_COLUMNS if name != OOD_COLUMN or analysis.get("ood"))
+    return tuple(name for name in WIDER_COLUMNS if name in chosen)
+
+
+def metric_columns(num_classes: int, wider: Sequence[str] = ()) -> tuple[str, ...]:
+    """The header of ``metrics.csv`` for a run with ``num_classes`` classes and these wider columns."""
+    return (*COLUMNS, *snr_columns(num_classes), *TIME_COLUMNS, *PATH_COLUMNS, *wider)
 
 
 def folder_name(settings: Mapping[str, Any], deciding: Mapping[str, Any]) -> str:
@@ -115,9 +138,9 @@ def read_run_file(folder: Path) -> dict[str, Any]:
 class RunWriter:
     """Writes one run folder: rows as they come, and the run's state. Used by one process at a time."""
 
-    def __init__(self, folder: Path, num_classes: int) -> None:
+    def __init__(self, folder: Path, num_classes: int, wider: Sequence[str] = ()) -> None:
         self.folder = folder
-        self.columns = metric_columns(num_classes)
+        self.columns = metric_columns(num_classes, wider)
         self.record: dict[str, Any] = {"format": FORMAT}
 
     def update(self, **entries: Any) -> None:

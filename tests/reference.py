@@ -93,12 +93,16 @@ def mse_decomposition(features, labels, weight, bias, ridge):
     nc1_term = np.trace(W @ within @ W.T) / 2 + ridge * (V_ls**2).sum() / 2
     errors = W @ means.T + b[:, None] - np.eye(num_classes)
     nc23_term = (shares * (errors**2).sum(axis=0)).sum() / 2
+    total = mse_loss(features, labels, weight, bias, ridge)
+    perp = np.trace((V - V_ls) @ A @ (V - V_ls).T) / 2
     return {
-        "mse_total": mse_loss(features, labels, weight, bias, ridge),
+        "mse_total": total,
         "mse_ls": nc1_term + nc23_term,
         "mse_nc1": nc1_term,
         "mse_nc23": nc23_term,
-        "mse_perp": np.trace((V - V_ls) @ A @ (V - V_ls).T) / 2,
+        "mse_perp": perp,
+        "perp_share": perp / total,
+        "path_distance": np.linalg.norm(V - V_ls) / np.linalg.norm(V_ls),
     }
 
 
@@ -106,3 +110,89 @@ def snr_spectrum(features, labels, num_classes):
     values, vectors = np.linalg.eigh(within_covariance(features, labels, num_classes))
     root = vectors @ np.diag(values**-0.5) @ vectors.T
     return np.linalg.svd(root @ centred_means(features, labels, num_classes).T)[1][: num_classes - 1]
+
+
+def class_variances(features, labels, num_classes):
+    means = class_means(features, labels, num_classes)
+    return np.array(
+        [
+            np.mean([np.linalg.norm(h - means[c]) ** 2 for h in features[labels == c]])
+            for c in range(num_classes)
+        ]
+    )
+
+
+def nc1_cdnv(features, labels, num_classes):
+    means = class_means(features, labels, num_classes)
+    V = class_variances(features, labels, num_classes)
+    pairs = [(c, d) for c in range(num_classes) for d in range(c)]
+    return np.mean([(V[c] + V[d]) / (2 * np.linalg.norm(means[c] - means[d]) ** 2) for c, d in pairs])
+
+
+def _simplex_etf_gram(num_classes):
+    return (np.eye(num_classes) - np.ones((num_classes, num_classes)) / num_classes) / np.sqrt(
+        num_classes - 1
+    )
+
+
+def _etf_error(product):
+    return np.linalg.norm(product / np.linalg.norm(product) - _simplex_etf_gram(len(product)))
+
+
+def nc2_nearest_etf(rows):
+    Y = rows.T / np.linalg.norm(rows)
+    return 2 - 2 * np.linalg.norm(Y @ _simplex_etf_gram(len(rows)), "nuc")
+
+
+def _pair_distances(rows):
+    unit = [row / np.linalg.norm(row) for row in rows]
+    return np.array([np.linalg.norm(unit[c] - unit[d]) for c in range(len(unit)) for d in range(c)])
+
+
+def _row_space(rows):
+    _, s, directions = np.linalg.svd(rows)
+    return directions[: int((s > 1e-9 * s[0]).sum())]
+
+
+def wider_metrics(features, labels, weight, bias):
+    """Every column of the wider set that rests on the samples of one split and the classifier."""
+    C = len(weight)
+    means = class_means(features, labels, C)
+    global_mean = means.mean(axis=0)
+    centred = means - global_mean
+    within, between = within_covariance(features, labels, C), centred.T @ centred / C
+    pseudo_inverse = np.linalg.pinv(within + between, rcond=1e-12, hermitian=True)
+    cosines = [w @ m / np.linalg.norm(w) / np.linalg.norm(m) for w, m in zip(weight, centred, strict=True)]
+    classes = [features[labels == c] for c in range(C)]
+    angles = np.linalg.svd(_row_space(weight) @ _row_space(centred).T)[1]
+    nearest = nearest_class_mean(features, means)
+    return {
+        "nc1_trace_ratio": np.trace(within) / np.trace(between),
+        "nc1_cdnv": nc1_cdnv(features, labels, C),
+        "nc1_vci": 1 - np.trace(pseudo_inverse @ between) / min(features.shape[1], C - 1),
+        "nc1_numerical_rank": np.mean([(np.linalg.norm(H, "nuc") / np.linalg.norm(H)) ** 2 for H in classes]),
+        "nc2_etf_error_means": _etf_error(centred @ centred.T),
+        "nc2_etf_error_classifier": _etf_error(weight @ weight.T),
+        "nc2_nearest_etf_means": nc2_nearest_etf(centred),
+        "nc2_nearest_etf_classifier": nc2_nearest_etf(weight),
+        "nc2_uniformity_distance": _pair_distances(centred).var(),
+        "nc2_uniformity_log": np.log(1 / _pair_distances(centred)).var(),
+        "nc2_row_sum": np.linalg.norm(sum(weight)),
+        "nc3_product_error": _etf_error(weight @ centred.T),
+        "nc3_cosine": np.mean(cosines),
+        "nc3_uniform_duality": np.var([w @ m for w, m in zip(weight, centred, strict=True)], ddof=1),
+        "nc3_subspace_angle": angles.sum() / (C - 1),
+        "bias_collapse": np.linalg.norm(weight @ global_mean + bias),
+        "ncc_accuracy": np.mean(nearest == labels),
+        "weight_norm": np.sqrt((weight**2).sum()),
+        "means_norm": np.sqrt((centred**2).sum()),
+        "global_mean_norm": np.linalg.norm(global_mean),
+        "bias_norm": np.linalg.norm(bias),
+        "rank": np.linalg.matrix_rank(centred, tol=1e-9 * np.linalg.norm(centred)),
+    }
+
+
+def nc5_ood_orthogonality(features, labels, num_classes, ood_features):
+    ood = ood_features.mean(axis=0)
+    means = class_means(features, labels, num_classes)
+    return np.mean([abs(mean @ ood) / np.linalg.norm(mean) / np.linalg.norm(ood) for mean in means])

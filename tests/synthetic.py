@@ -66,6 +66,8 @@ def synthetic_row(
         "ridge": num_classes * 5e-4 / 2,
         "train_seconds": 1.5,
         "analysis_seconds": 0.5,
+        "perp_share": perp / (mse_nc1 + mse_nc23 + perp),
+        "path_distance": perp**0.5,
     }
     for j, column in enumerate(runs.snr_columns(num_classes)):
         row[column] = (1.0 + 4.0 * math.exp(-0.3 * j - t / 150.0)) * t**0.25 / drop**0.3
@@ -85,15 +87,17 @@ def write_run(
     state: str = runs.COMPLETE,
     num_classes: int = 10,
     change: dict[str, Any] | None = None,
+    wider: tuple[str, ...] = (),
 ) -> Path:
     """Write a run folder below ``root`` and return it. ``rows``: how far it got (default: to the end).
 
-    ``change`` replaces columns in every row: by a number, or by a function of the epoch.
+    ``change`` replaces columns in every row: by a number, or by a function of the epoch; ``wider`` adds
+    columns, whose values must be among the changes.
     """
     settings = settings_of(net, data, loss, seed, lr, epochs)
     folder = root / runs.folder_name(settings, settings)
     folder.mkdir(parents=True)
-    writer = runs.RunWriter(folder, num_classes)
+    writer = runs.RunWriter(folder, num_classes, wider)
     lines = [",".join(writer.columns)]
     for epoch in range(1, (epochs if rows is None else rows) + 1):
         row = synthetic_row(epoch, epochs, num_classes, loss, seed, lr)

@@ -52,9 +52,11 @@ def snr_spectrum(stats: ClassStatistics) -> Tensor:
     infinite = 0
     if outside.shape[1]:
         # The mixtures of class means with a part outside are infinitely strong; the others are left.
-        u, s, _ = torch.linalg.svd(outside, full_matrices=True)
+        u, s, _ = torch.linalg.svd(outside, full_matrices=False)
         infinite = min(count, int((s > 1e-8 * s[0]).sum()))
-        inside = u[:, infinite:].T @ inside
+        u = u[:, :infinite]
+        for _ in range(2):  # once more against the rounding errors of the first time
+            inside = inside - u @ (u.T @ inside)
         spectrum[:infinite] = torch.inf
     finite = torch.linalg.svdvals(inside)[: count - infinite]
     spectrum[infinite : infinite + len(finite)] = finite

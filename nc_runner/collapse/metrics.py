@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from nc_runner.collapse.statistics import ROWS, ClassStatistics
+from nc_runner.collapse.pairs import Moments, pairs
+from nc_runner.collapse.statistics import ClassStatistics, rows_at_a_time
 
 RANK_TOLERANCE = 1e-10  # directions of the class means below this share of the strongest do not count
-PAIRS = 2**24  # cosines held at a time
 ZERO_TOLERANCE = 1e-13  # centred means below this share of the means' norm are rounding errors
 
 
@@ -42,9 +42,7 @@ def collapse_metrics(stats: ClassStatistics, weight: Tensor) -> dict[str, float]
     if tuple(weight.shape) != (stats.num_classes, stats.dim):
         raise ValueError(f"weight must be ({stats.num_classes}, {stats.dim}), not {tuple(weight.shape)}")
     weight = weight.detach().to(stats.device).to(torch.float64)
-    means = stats.centred_means
-    if means.norm() <= ZERO_TOLERANCE * stats.means.norm():
-        means = torch.zeros_like(means)
+    means = distinct_means(stats)
     metrics = {"nc1": _nc1(stats.within_covariance, means)}
     for name, rows in (("means", means), ("classifier", weight)):
         equiangular, maxangle = _angles(rows)
@@ -55,6 +53,21 @@ def collapse_metrics(stats: ClassStatistics, weight: Tensor) -> dict[str, float]
     return metrics
 
 
+def distinct_means(stats: ClassStatistics) -> Tensor:
+    """(C, P) mu_c - mu_G, exactly zero where all class means coincide but for rounding."""
+    means = stats.centred_means
+    return torch.zeros_like(means) if means.norm() <= ZERO_TOLERANCE * stats.means.norm() else means
+
+
+def principal_directions(means: Tensor) -> tuple[Tensor, Tensor]:
+    """Singular values (r,) and right singular vectors (r, P) of M (C, P): of at most C - 1 directions, those
+    above RANK_TOLERANCE of the strongest. r is 0 when all class means coincide."""
+    _, s, directions = torch.linalg.svd(means, full_matrices=False)
+    s = s[: means.shape[0] - 1]
+    rank = int((s > RANK_TOLERANCE * s[0]).sum())
+    return s[:rank], directions[:rank]
+
+
 def _nc1(within_covariance: Tensor, means: Tensor) -> float:
     """Tr(Sigma_W Sigma_B^+) / C = sum_j b_j^T Sigma_W b_j / s_j^2 over the singular pairs of M.
 
@@ -62,14 +75,11 @@ def _nc1(within_covariance: Tensor, means: Tensor) -> float:
     """
     if not bool(means.isfinite().all()):
         return math.nan
-    _, s, directions = torch.linalg.svd(means, full_matrices=False)
-    kept = s[: means.shape[0] - 1]
-    kept = kept[kept > RANK_TOLERANCE * s[0]]
-    if not len(kept):
+    s, directions = principal_directions(means)
+    if not len(s):
         return math.nan
-    directions = directions[: len(kept)]
     spread = ((directions @ within_covariance) * directions).sum(dim=1)
-    return float((spread / kept.square()).sum())
+    return float((spread / s.square()).sum())
 
 
 def _equinorm(rows: Tensor) -> float:
@@ -78,27 +88,14 @@ def _equinorm(rows: Tensor) -> float:
 
 
 def _angles(rows: Tensor) -> tuple[float, float]:
-    """Standard deviation of the cosines of all pairs of rows, and the mean of abs(cos + 1/(C-1)).
-
-    In blocks of rows, without a C x C array; each block's mean and squared deviations are combined exactly.
-    """
+    """Standard deviation of the cosines of all pairs of rows, and the mean of abs(cos + 1/(C-1))."""
     C = len(rows)
     unit = rows / rows.norm(dim=1, keepdim=True)
-    block = max(1, min(C, PAIRS // C))
-    count, mean, squares, distance = 0, rows.new_zeros(()), rows.new_zeros(()), rows.new_zeros(())
-    for start in range(0, C, block):
-        cosines = unit[start : start + block] @ unit.T
-        here = torch.arange(len(cosines), device=rows.device)
-        pairs = torch.ones_like(cosines, dtype=torch.bool)
-        pairs[here, here + start] = False
-        cosines = cosines[pairs]
-        shift = cosines.mean() - mean
-        total = count + len(cosines)
-        squares += (cosines - cosines.mean()).square().sum() + shift.square() * (count * len(cosines) / total)
-        mean += shift * (len(cosines) / total)
-        distance += (cosines + 1 / (C - 1)).abs().sum()
-        count = total
-    return float((squares / count).sqrt()), float(distance / count)
+    cosine, distance = Moments(), Moments()
+    for cosines in pairs(lambda a, b: unit[a] @ unit[b].T, C):
+        cosine.add(cosines)
+        distance.add((cosines + 1 / (C - 1)).abs_())
+    return math.sqrt(cosine.variance), distance.mean
 
 
 def nearest_class_mean(features: Tensor, means: Tensor) -> Tensor:
@@ -114,7 +111,7 @@ def nearest_class_mean(features: Tensor, means: Tensor) -> Tensor:
     offset = (centred.square().sum(dim=1) / 2).where(present, torch.inf)
     nearest = [
         ((h.to(device).to(torch.float64) - centre) @ centred.T - offset).argmax(dim=1)
-        for h in torch.split(features.detach(), ROWS)
+        for h in torch.split(features.detach(), rows_at_a_time(max(means.shape)))
     ]
     return torch.cat(nearest) if nearest else torch.zeros(0, dtype=torch.int64, device=device)
 

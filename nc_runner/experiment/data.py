@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nc_runner.errors import ConfigError
 from nc_runner.experiment.datasets import RawSplit, load_raw
+from nc_runner.experiment.ood import load_ood
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,7 @@ class Dataset:
     std: tuple[float, ...]
     name: str
     fingerprint: str
+    ood: Tensor | None = None  # (M, C, H, W) uint8: out-of-distribution images, for the measurement alone
     _scale: Tensor = field(init=False, repr=False)  # (C, 1, 1) float32 on the splits' device
     _shift: Tensor = field(init=False, repr=False)
 
@@ -72,7 +74,8 @@ class Dataset:
         return self.train.images.device
 
     def to(self, device: torch.device | str) -> Dataset:
-        return replace(self, train=self.train.to(device), test=self.test.to(device))
+        ood = None if self.ood is None else self.ood.to(device)
+        return replace(self, train=self.train.to(device), test=self.test.to(device), ood=ood)
 
     def normalise(self, images: Tensor, channels_last: bool) -> Tensor:
         """(B, C, H, W) uint8 on the data set's device -> (pixel/255 - mean) / std, float32, same shape.
@@ -84,10 +87,11 @@ class Dataset:
         return floats.mul_(self._scale).add_(self._shift)
 
 
-def load_dataset(settings: Mapping[str, Any], seed: int) -> Dataset:
+def load_dataset(settings: Mapping[str, Any], seed: int, ood: str | None = None) -> Dataset:
     """From the resolved ``data`` settings to a data set on the CPU.
 
-    ``seed`` decides which images ``samples_per_class`` takes, and nothing else.
+    ``seed`` decides which images ``samples_per_class`` takes, and nothing else. ``ood`` names a data set of
+    conf/data, whose test images come along, made to fit: see :mod:`nc_runner.experiment.ood`.
 
     Raises:
         ConfigError: the settings do not fit this data set.
@@ -110,6 +114,7 @@ def load_dataset(settings: Mapping[str, Any], seed: int) -> Dataset:
         std=std,
         name=str(settings.get("name") or str(settings["_target_"]).rpartition(".")[2]),
         fingerprint=_fingerprint(train, test),
+        ood=None if ood is None else load_ood(ood, settings, tuple(train.images.shape[1:])),
     )
 
 

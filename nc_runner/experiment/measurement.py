@@ -14,13 +14,17 @@ from nc_runner.collapse import (
     least_squares_classifier,
     mse_decomposition,
     mse_loss,
+    nc1_numerical_rank,
+    nc5_ood_orthogonality,
+    ncc_accuracy,
     ncc_mismatch,
     snr_spectrum,
+    wider_metrics,
 )
 from nc_runner.experiment.data import Dataset, Split
 from nc_runner.experiment.devices import float32_products
 from nc_runner.experiment.networks import Network
-from nc_runner.runs import snr_columns
+from nc_runner.runs import OOD_COLUMN, snr_columns, wider_columns
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -103,7 +107,45 @@ def measure(
         "mse_residual": sampled - (terms["mse_nc1"] + terms["mse_nc23"] + terms["mse_perp"]),
         "ridge": ridge,
         **dict(zip(snr_columns(num_classes), spectrum, strict=True)),
+        **_wider(network, dataset, settings, pause, stats, train.features, test.features),
     }
+
+
+def _wider(
+    network: Network,
+    dataset: Dataset,
+    settings: dict[str, Any],
+    pause: Callable[[], None],
+    stats: ClassStatistics,
+    train: Tensor,
+    test: Tensor,
+) -> dict[str, float]:
+    """The columns that ``analysis.metrics`` adds; ``train`` and ``test`` are features (N, P)."""
+    chosen = wider_columns(settings["analysis"])
+    weight, bias = network.classifier.weight.detach(), network.classifier.bias
+    test_stats = ClassStatistics(stats.num_classes, stats.dim)
+    if {"test_nc1", "test_nc1_cdnv"} & set(chosen):
+        test_stats.update(test, dataset.test.labels)
+
+    def ood() -> float:
+        if dataset.ood is None:
+            raise ValueError(f"{OOD_COLUMN} needs a data set with out-of-distribution images")
+        split = Split(dataset.ood, torch.zeros(len(dataset.ood), dtype=torch.int64))
+        features = respond(network, dataset, split, settings, pause).features
+        return nc5_ood_orthogonality(stats.means, features.to(stats.device).double().mean(dim=0))
+
+    # What needs more than the train set's statistics; the rest is in wider_metrics.
+    measures: dict[str, Callable[[], float]] = {
+        "nc1_numerical_rank": lambda: nc1_numerical_rank(train, dataset.train.labels, stats.num_classes),
+        "ncc_accuracy": lambda: ncc_accuracy(train, dataset.train.labels, stats.means),
+        "test_ncc_accuracy": lambda: ncc_accuracy(test, dataset.test.labels, stats.means),
+        OOD_COLUMN: ood,
+        "test_nc1": lambda: collapse_metrics(test_stats, weight)["nc1"],
+        "test_nc1_cdnv": lambda: wider_metrics(test_stats, weight, bias, ["nc1_cdnv"])["nc1_cdnv"],
+    }
+    from_statistics = [name for name in chosen if name not in measures]
+    row = wider_metrics(stats, weight, bias, from_statistics)
+    return row | {name: measures[name]() for name in chosen if name in measures}
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ def prepare(settings: Mapping[str, Any]) -> Trainer:
     if settings["threads"] is not None:
         torch.set_num_threads(settings["threads"])
     device = choose_device(settings["device"])
-    dataset = load_dataset(settings["data"], seed=settings["seed"])
+    dataset = load_dataset(settings["data"], seed=settings["seed"], ood=settings["analysis"]["ood"])
     count = len(dataset.train.labels)
     if settings["batch_size"] > count:
         raise ConfigError(
@@ -67,7 +67,8 @@ def execute(settings: Mapping[str, Any], folder: Path, signals: StopSignals) -> 
         StopRequested: a signal came; the run can be resumed.
     """
     trainer = prepare(settings)
-    writer = runs.RunWriter(folder, trainer.dataset.num_classes)
+    wider = runs.wider_columns(trainer.settings["analysis"])
+    writer = runs.RunWriter(folder, trainer.dataset.num_classes, wider)
     began = time.perf_counter()
     with _log_file(folder):
         _resume(trainer, writer)

@@ -6,16 +6,19 @@ which OmegaConf cannot express, and :func:`deciding_settings` says which setting
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from fractions import Fraction
+from importlib import resources
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from nc_runner import runs
 from nc_runner.errors import ConfigError
 
 # The authors' measurement epochs (their public notebook, 350 epochs).
@@ -108,6 +111,34 @@ def _ridge_problem(value: Any) -> str | None:
     return None
 
 
+def _metrics_problem(value: Any) -> str | None:
+    if value in ("core", "all"):
+        return None
+    if not isinstance(value, list) or not value:
+        wanted = f"[{value}]" if value in runs.WIDER_COLUMNS else "[nc1_cdnv,nc3_cosine]"
+        return f"must be core, all or a list of columns such as {wanted}"
+    for name in value:
+        if name in (*runs.COLUMNS, *runs.PATH_COLUMNS):
+            return f"lists columns that are added: {name} is in every run"
+        if name not in runs.WIDER_COLUMNS:
+            return f"knows no {name}{_nearest(str(name), runs.WIDER_COLUMNS)}"
+    return None
+
+
+def _ood_problem(value: Any) -> str | None:
+    names = sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in resources.files("nc_runner.conf").joinpath("data").iterdir()
+        if entry.name.endswith(".yaml")
+    )
+    return None if value in names else f"must be one of {', '.join(names)}{_nearest(str(value), names)}"
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _device_problem(value: Any) -> str | None:
     name, _, index = str(value).partition(":")
     if name not in ("auto", "cpu", "cuda", "mps") or (index and not (name == "cuda" and index.isdigit())):
@@ -144,6 +175,8 @@ class Analysis:
     ridge: Any = setting(
         "lambda of the decomposition: objective, notebook, or a number", check=_ridge_problem
     )
+    metrics: Any = setting("core, all, or a list of the wider columns to add", check=_metrics_problem)
+    ood: str | None = setting("data set whose test images nc5_ood_orthogonality sees", check=_ood_problem)
     batch_size: int = setting("images per forward pass of the measurement", minimum=1, decides=False)
 
 
@@ -295,9 +328,24 @@ def check(config: DictConfig) -> dict[str, Any]:
                 raise ConfigError(f"{key}={_shown(value)} is refused: {key} {problem}")
     if problem := _name_problem(net["name"]):
         raise ConfigError(f"net.name={net['name']} is refused: net.name {problem}")
+    _check_ood(settings["analysis"])
     if len(settings["data"]["mean"]) != len(settings["data"]["std"]):
         raise ConfigError("data.mean and data.std differ in length\ngive one number per channel for each")
     return {str(key): value for key, value in settings.items()}
+
+
+def _check_ood(analysis: dict[str, Any]) -> None:
+    """Out-of-distribution data and the column that uses them: both or none. Also puts columns in order."""
+    wanted = runs.OOD_COLUMN in runs.wider_columns(analysis)
+    if wanted and not analysis["ood"]:
+        raise ConfigError(
+            f"{runs.OOD_COLUMN} needs images of another kind\nname a data set: analysis.ood=NAME"
+        )
+    if analysis["ood"] and not wanted:
+        ask = f"analysis.metrics=[{runs.OOD_COLUMN}]"
+        raise ConfigError(f"analysis.ood={analysis['ood']} has no use without its column\nask for it: {ask}")
+    if isinstance(analysis["metrics"], list):  # order and repeats do not make another run
+        analysis["metrics"] = list(runs.wider_columns(analysis))
 
 
 def _shown(value: Any) -> str:

@@ -85,7 +85,15 @@ def summarise(run: Run) -> dict[str, Any]:
         # spread over j of Phi(omega_j)'s advance since the terminal phase began, or else since the first row
         "phi_advance_cv": _finite(phi_advance_spread(rows, run.num_classes, start)),
         "phi_advance_cv_raw": _finite(phi_advance_spread(rows, run.num_classes, start, "raw")),
+        **{column: _finite(rows[column].iloc[-1]) if len(rows) else None for column in _further(run)},
     }
+
+
+def _further(run: Run) -> list[str]:
+    """The run's columns beyond those that every table has: path distances, and the wider set."""
+    spectrum = archive.snr_columns(run.num_classes)
+    usual = {*archive.COLUMNS, *archive.TIME_COLUMNS, *spectrum}
+    return [column for column in run.rows.columns if column not in usual]
 
 
 def _finite(value: Any) -> float | None:
@@ -96,7 +104,8 @@ def write_summary(runs: Sequence[Run], out: Path) -> Path:
     """Write ``summary.csv`` into ``out``: a line for each run. Raises :class:`OSError` if it cannot."""
     lines = [summarise(run) for run in runs]
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    columns = list(dict.fromkeys(column for line in lines for column in line))
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     path = out / SUMMARY_FILE

@@ -7,7 +7,7 @@ import torch
 from samples import SIZES, random_features, simplex_etf, statistics_of
 
 from nc_runner.collapse import collapse_metrics, ncc_mismatch
-from nc_runner.collapse import metrics as module
+from nc_runner.collapse import statistics as module
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
@@ -59,7 +59,7 @@ def test_metrics_do_not_depend_on_the_frame(change):
 def test_pairs_in_blocks_equal_all_pairs_at_once(monkeypatch):
     features, labels, weight, _ = random_features([4] * 30, dim=8)
     whole = collapse_metrics(statistics_of(features, labels, 30), torch.from_numpy(weight))
-    monkeypatch.setattr(module, "PAIRS", 7 * 30)
+    monkeypatch.setattr(module, "CELLS", 7 * 30)
     blocked = collapse_metrics(statistics_of(features, labels, 30), torch.from_numpy(weight))
     assert blocked == pytest.approx(whole, rel=1e-12)
 

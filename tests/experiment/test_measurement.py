@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
 import torch
 from lab import few_images, settings_of, trainer_of
 
+from nc_runner.experiment.data import Split
 from nc_runner.experiment.losses import cross_entropy, mse
 from nc_runner.experiment.measurement import measure, respond, ridge_value
-from nc_runner.runs import COLUMNS, TIME_COLUMNS, snr_columns
+from nc_runner.runs import TIME_COLUMNS, metric_columns, snr_columns, wider_columns
 
 
 def measured_and_reference(loss):
@@ -52,6 +55,37 @@ def test_a_row_equals_the_definitions_on_the_samples(loss):
     assert abs(row["mse_residual"]) < 1e-10 * row["mse_total"]
 
 
+def test_the_wider_columns_equal_the_definitions_on_the_samples():
+    dataset = few_images(count=47)
+    dataset = replace(dataset, ood=few_images(count=33, num_classes=3).train.images)
+    trainer = trainer_of(dataset=dataset)
+    settings = settings_of("analysis.metrics=all", "analysis.ood=fashionmnist", "analysis.batch_size=20")
+    network, data = trainer.network, trainer.dataset
+    row = measure(network, data, mse, settings, lambda: None)
+
+    def features(split):
+        return respond(network, data, split, settings, lambda: None).features.double().numpy()
+
+    W, b = (part.detach().double().numpy() for part in network.classifier.parameters())
+    h, y, test, test_y = (
+        features(data.train),
+        data.train.labels,
+        features(data.test),
+        data.test.labels.numpy(),
+    )
+    expected = reference.wider_metrics(h, y.numpy(), W, b)
+    means = reference.class_means(h, y.numpy(), 10)
+    expected["test_ncc_accuracy"] = np.mean(reference.nearest_class_mean(test, means) == test_y)
+    expected["test_nc1"] = reference.nc1(test, test_y, 10)
+    expected["test_nc1_cdnv"] = reference.nc1_cdnv(test, test_y, 10)
+    ood = features(Split(data.ood, torch.zeros(33)))
+    expected["nc5_ood_orthogonality"] = reference.nc5_ood_orthogonality(h, y.numpy(), 10, ood)
+    assert expected.keys() == set(wider_columns(settings["analysis"]))
+    assert set(row) | {"epoch", "lr", *TIME_COLUMNS} == set(metric_columns(10, tuple(expected)))
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value, rel=1e-7, abs=1e-12), name
+
+
 def test_responses_are_the_networks_eval_mode_outputs_and_last_layer_features():
     trainer = trainer_of(dataset=few_images(count=47))
     network, data = trainer.network, trainer.dataset
@@ -66,7 +100,7 @@ def test_responses_are_the_networks_eval_mode_outputs_and_last_layer_features():
 
 def test_a_row_has_every_column_but_those_that_training_adds():
     row, _, (h, y) = measured_and_reference(mse)
-    assert {*row, "epoch", "lr", *TIME_COLUMNS} == {*COLUMNS, *snr_columns(10), *TIME_COLUMNS}
+    assert {*row, "epoch", "lr", *TIME_COLUMNS} == set(metric_columns(10))
     # 10 features after ReLU and 47 samples: the reference's inverse square root loses a few digits
     expected = reference.snr_spectrum(h, y, 10)
     np.testing.assert_allclose([row[c] for c in snr_columns(10)], expected, rtol=1e-7)

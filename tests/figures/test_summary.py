@@ -116,3 +116,19 @@ def test_the_table_is_readable_in_80_columns_without_colour(tmp_path):
     assert row[:5] == ["MSE", "0.02552", "1", "interrupted", "120"]
     assert len(row) == len(lines[0].split()) == 11
     assert "…" not in out.getvalue()
+
+
+def test_columns_that_only_some_runs_have_are_carried_along(tmp_path):
+    plain = write_run(tmp_path, epochs=3)
+    wider = write_run(
+        tmp_path,
+        loss="ce",
+        epochs=3,
+        wider=("nc1_cdnv", "rank"),
+        change={"nc1_cdnv": lambda e: 0.5 / e, "rank": 9},
+    )
+    path = write_summary(read(plain, wider), tmp_path)
+    lines = list(csv.DictReader(path.open()))
+    assert [line["nc1_cdnv"] for line in lines] == ["", str(0.5 / 3)]
+    assert [line["rank"] for line in lines] == ["", "9.0"]
+    assert all(float(line["perp_share"]) > 0 for line in lines)
