@@ -30,6 +30,7 @@ class Entry:
 
     ``per_loss``: the lines' colours tell terms apart, so each loss gets a figure of its own: ``name`` for
     MSE, ``name_LOSS`` for the others. ``spectrum``: draws all SNR columns in place of ``curves``.
+    ``by_layer``: draws ``layers.csv`` against depth (layers.py), of the runs that have one.
     ``y_shared``: whether all panels have one y axis, or those of each data set.
     """
 
@@ -41,6 +42,7 @@ class Entry:
     y_shared: Literal["all", "data set"] = "all"
     per_loss: bool = False
     spectrum: bool = False
+    by_layer: bool = False
     says_ridge: bool = False
 
 

@@ -277,7 +277,8 @@ class StopAfter:
         raise StopRequested(15)
 
 
-@pytest.mark.parametrize(("looks", "killed"), [(0, False), (5, False), (5, True), (12, True)])
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("looks", [0, 4, 5, 12])
 def test_a_run_stopped_anywhere_ends_with_the_same_layers(looks, killed, whole, tmp_path):
     with pytest.raises((StopRequested, KeyboardInterrupt)):
         execute(TINY, tmp_path, StopAfter(looks, killed))
