@@ -15,6 +15,7 @@ from nc_runner.experiment.layers import InnerLayers, find_layers, pooled
 from nc_runner.experiment.losses import mse
 from nc_runner.experiment.measurement import measure
 from nc_runner.experiment.run import execute
+from nc_runner.experiment.schema import deciding_settings
 from nc_runner.experiment.signals import StopRequested, StopSignals
 from nc_runner.runs import LAYER_COLUMNS
 
@@ -219,6 +220,14 @@ def test_the_check_draws_nothing_and_leaves_batch_norm_and_mode_alone():
     assert torch.get_rng_state().equal(random_state)
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
     assert all(part.training for part in model.modules())
+
+
+def test_layers_are_of_a_runs_identity_and_none_leave_it_as_it_was():
+    plain, with_layers = settings_of(), settings_of("analysis.layers=[layer*]")
+    assert "analysis.layers" not in deciding_settings(plain)
+    assert deciding_settings(with_layers) == {**deciding_settings(plain), "analysis.layers": ["layer*"]}
+    with pytest.raises(ConfigError, match=r"analysis.layers=\[\] is refused: .* names or globs"):
+        settings_of("analysis.layers=['']")
 
 
 def test_no_layers_hear_nothing():
