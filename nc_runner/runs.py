@@ -1,28 +1,31 @@
 """The archive: the one module that knows a run folder's file names and column names. Imports no torch.
 
 A run folder holds ``metrics.csv`` (a row for each analysed epoch), ``run.json`` (state, settings, versions,
-device, times, data fingerprint), ``checkpoint.pt``, ``nc-run.log`` and Hydra's own ``.hydra/``. The lab
-writes through :class:`RunWriter`; figures read through :func:`find_runs` and :func:`read_run`.
+device, times, data fingerprint), ``checkpoint.pt``, ``nc-run.log`` and Hydra's own ``.hydra/``; with
+``analysis.layers`` also ``layers.csv`` (a line for each layer at each analysed epoch). The lab writes
+through :class:`RunWriter`; figures read through :func:`find_runs` and :func:`read_run`.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nc_runner.errors import RunFolderError
+from nc_runner.tables import Table, parse_numbers, whole_lines
+from nc_runner.tables import unused_name as unused_name
+from nc_runner.tables import write_atomically as write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
 
 METRICS_FILE = "metrics.csv"
+LAYERS_FILE = "layers.csv"
 RUN_FILE = "run.json"
 CHECKPOINT_FILE = "checkpoint.pt"
 PREVIOUS_CHECKPOINT_FILE = "checkpoint.previous.pt"
@@ -31,6 +34,8 @@ LOCK_FILE = "run.lock"
 REPLACED = ".replaced-"  # NAME.replaced-1: what overwrite=true kept beside NAME
 
 ANEW = "remove the folder, or let nc-run start anew beside it with overwrite=true"
+
+CUT_SHORT = "its last line was cut short and is left out"
 
 FORMAT = 1  # of the run folder; raised when an older nc-runner could misread a newer folder
 
@@ -58,6 +63,13 @@ WIDER_COLUMNS = (  # those that analysis.metrics chooses from
     "nc3_product_error", "nc3_cosine", "nc3_uniform_duality", "nc3_subspace_angle",
     "bias_collapse", "ncc_accuracy", "test_ncc_accuracy", OOD_COLUMN, "test_nc1", "test_nc1_cdnv",
     "weight_norm", "means_norm", "global_mean_norm", "bias_norm", "rank",
+)  # fmt: skip
+
+# layers.csv: a line for each layer of analysis.layers at each analysed epoch
+LAYER_COLUMNS = (
+    "epoch", "layer", "depth", "features",
+    "nc1", "nc2_equinorm_means", "nc2_equiangular_means", "nc2_maxangle_means",
+    "ncc_accuracy", "test_ncc_accuracy",
 )  # fmt: skip
 
 
@@ -95,28 +107,6 @@ def folder_name(settings: Mapping[str, Any], deciding: Mapping[str, Any]) -> str
     return f"{cell}/lr{settings['lr']:.6g}-seed{settings['seed']}-{digest}"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file or none: a temporary file beside it, fsync, rename."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def unused_name(path: Path, ending: str) -> Path:
-    """``NAME`` + ending + the first number from 1 on that is free, beside ``path``."""
-    number = 1
-    while (free := path.with_name(f"{path.name}{ending}{number}")).exists():
-        number += 1
-    return free
-
-
 def read_run_file(folder: Path) -> dict[str, Any]:
     """``run.json`` as a dict. Raises :class:`RunFolderError` when it is missing or not one of ours."""
     path = folder / RUN_FILE
@@ -141,6 +131,8 @@ class RunWriter:
     def __init__(self, folder: Path, num_classes: int, wider: Sequence[str] = ()) -> None:
         self.folder = folder
         self.columns = metric_columns(num_classes, wider)
+        self.rows = Table(folder / METRICS_FILE, self.columns)
+        self.layers = Table(folder / LAYERS_FILE, LAYER_COLUMNS)  # begun where analysis.layers asks for it
         self.record: dict[str, Any] = {"format": FORMAT}
 
     def update(self, **entries: Any) -> None:
@@ -155,43 +147,28 @@ class RunWriter:
         Rows that came after the checkpoint are dropped: they will be computed again. A file that was
         changed otherwise is first copied to the path that is returned.
         """
-        content = (text or ",".join(self.columns) + "\n").encode()
-        path = self.folder / METRICS_FILE
-        present = path.read_bytes() if path.exists() else b""
-        kept = None
-        if text and not present.startswith(content) and not content.startswith(present):
-            kept = unused_name(path, ".edited-")
-            write_atomically(kept, present)
-        write_atomically(path, content)
-        return kept
+        return self.rows.start(text)
 
     def rows_text(self) -> str:
         """All that ``metrics.csv`` holds."""
-        return (self.folder / METRICS_FILE).read_text()
+        return self.rows.text()
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row; it is in the file, whole, when this returns. ``row`` has the columns as its keys."""
-        if set(row) != set(self.columns):
-            raise ValueError(f"a row's keys differ from the columns: {set(row) ^ set(self.columns)}")
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow([_cell(row[column]) for column in self.columns])
-        path = self.folder / METRICS_FILE
-        if not path.exists():
-            raise RunFolderError(f"{path} is gone: was the folder moved or deleted while the run went on?")
-        with path.open("a") as file:
-            file.write(line.getvalue())
-
-
-def _cell(value: Any) -> str:
-    return str(value) if isinstance(value, int) else repr(float(value))
+        self.rows.append(row)
 
 
 def rows_digest(folder: Path) -> str | None:
-    """SHA-256 of ``metrics.csv``; None where it cannot be read. A finished run's record holds it."""
+    """SHA-256 of ``metrics.csv``, and of ``layers.csv`` where there is one; None where it cannot be read.
+
+    A finished run's record holds it.
+    """
+    layers = folder / LAYERS_FILE
     try:
-        return hashlib.sha256((folder / METRICS_FILE).read_bytes()).hexdigest()
+        content = (folder / METRICS_FILE).read_bytes() + (layers.read_bytes() if layers.exists() else b"")
     except OSError:
         return None
+    return hashlib.sha256(content).hexdigest()
 
 
 def last_row(folder: Path) -> dict[str, float]:
@@ -201,7 +178,7 @@ def last_row(folder: Path) -> dict[str, float]:
     except (OSError, UnicodeDecodeError):
         return {}
     header = lines[0].split(",")
-    values = _parse(lines[-2].split(","), len(header)) if len(lines) > 2 else None
+    values = parse_numbers(lines[-2].split(","), len(header)) if len(lines) > 2 else None
     return dict(zip(header, values, strict=True)) if values else {}
 
 
@@ -219,6 +196,10 @@ class Run:
     record: dict[str, Any]
     rows: pd.DataFrame
     warnings: list[str] = field(default_factory=list)
+    layers: pd.DataFrame | None = (
+        None  # the table of layers.csv, by epoch and depth; None where there is none
+    )
+    layer_warnings: list[str] = field(default_factory=list)
 
     @property
     def cell(self) -> tuple[str, str, str]:
@@ -258,7 +239,8 @@ def read_run(folder: Path) -> Run:
     ):
         raise RunFolderError(f"{folder / RUN_FILE} is damaged: it does not hold the run's settings")
     rows, warnings = read_rows(folder / METRICS_FILE)
-    return Run(folder, record["state"], settings, record, rows, warnings)
+    layers, layer_warnings = read_layers(folder / LAYERS_FILE)
+    return Run(folder, record["state"], settings, record, rows, warnings, layers, layer_warnings)
 
 
 def read_rows(path: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -271,31 +253,26 @@ def read_rows(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
     warnings: list[str] = []
     try:
-        text = path.read_bytes().decode("utf-8", errors="replace")
+        lines, cut = whole_lines(path.read_bytes())
     except FileNotFoundError:
         raise RunFolderError(f"{path.parent} has no {METRICS_FILE} yet") from None
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read: {error.strerror or error}") from None
-    whole, newline, rest = text.rpartition("\n")
-    if rest:
-        warnings.append("its last line was cut short and is left out")
-    lines = whole.split("\n") if newline else []
+    if cut:
+        warnings.append(CUT_SHORT)
     header = lines[0].split(",") if lines else []
     if "epoch" not in header or len(set(header)) != len(header):
         raise RunFolderError(f"{path} does not start with the header of an nc-run table")
     kept: dict[int, list[float]] = {}
     dropped = 0
     for line in lines[1:]:
-        values = _parse(line.split(","), len(header))
+        values = parse_numbers(line.split(","), len(header))
         epoch = values[header.index("epoch")] if values else -1.0
         if values is None or not epoch >= 1 or epoch != int(min(epoch, 2.0**53)):
             dropped += 1
             continue
         kept[int(epoch)] = values
-    if dropped:
-        warnings.append(
-            f"{dropped} of its lines could not be read and {'are' if dropped > 1 else 'is'} left out"
-        )
+    warnings += _unreadable(dropped)
     rows = pd.DataFrame([kept[epoch] for epoch in sorted(kept)], columns=header, dtype=float)
     rows["epoch"] = rows["epoch"].astype("int64")
     absent = [column for column in (*COLUMNS, *TIME_COLUMNS) if column not in header]
@@ -306,9 +283,38 @@ def read_rows(path: Path) -> tuple[pd.DataFrame, list[str]]:
     return rows, warnings
 
 
-def _parse(cells: Sequence[str], length: int) -> list[float] | None:
+def read_layers(path: Path) -> tuple[pd.DataFrame | None, list[str]]:
+    """``layers.csv`` as a table sorted by epoch and depth, and what was wrong with it; None without a file.
+
+    Lines that were cut or cannot be read are left out; of two for one layer and epoch the later one holds.
+    """
+    import pandas as pd
+
     try:
-        values = [float(cell) if cell else float("nan") for cell in cells]
-    except ValueError:
+        lines, cut = whole_lines(path.read_bytes())
+    except FileNotFoundError:
+        return None, []
+    except OSError as error:
+        return None, [f"it cannot be read: {error.strerror or error}"]
+    if not lines or tuple(lines[0].split(",")) != LAYER_COLUMNS:
+        return None, ["it does not start with the header of a table of layers"]
+    rows = [_layer_row(line) for line in lines[1:]]
+    kept = {(row["epoch"], row["layer"]): row for row in rows if row}
+    table = pd.DataFrame(list(kept.values()), columns=list(LAYER_COLUMNS))
+    table = table.sort_values(["epoch", "depth"], ignore_index=True)
+    return table, [CUT_SHORT] * cut + _unreadable(rows.count(None))
+
+
+def _layer_row(line: str) -> dict[str, Any] | None:
+    try:
+        cells = dict(zip(LAYER_COLUMNS, next(csv.reader([line])), strict=True))
+        whole = {column: int(cells[column]) for column in ("epoch", "depth", "features")}
+        measures = {column: float(cells[column]) for column in LAYER_COLUMNS[4:]}
+    except (ValueError, StopIteration, csv.Error):
         return None
-    return values if len(values) == length else None
+    return {**cells, **whole, **measures} if 0 < min(whole.values()) <= max(whole.values()) < 2**53 else None
+
+
+def _unreadable(dropped: int) -> list[str]:
+    verb = "are" if dropped > 1 else "is"
+    return [f"{dropped} of its lines could not be read and {verb} left out"] if dropped else []

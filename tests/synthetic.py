@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,25 @@ def synthetic_row(
     return row
 
 
+def layer_rows(epoch: int, layers: Sequence[str]) -> list[dict[str, Any]]:
+    """The lines of layers.csv after ``epoch``: the deeper and the later, the more collapsed."""
+    return [
+        {
+            "epoch": epoch,
+            "layer": layer,
+            "depth": depth,
+            "features": 16 * depth,
+            "nc1": 10.0 / epoch ** (0.2 * depth),
+            "nc2_equinorm_means": 0.5 / epoch ** (0.1 * depth),
+            "nc2_equiangular_means": 0.4 / epoch ** (0.1 * depth),
+            "nc2_maxangle_means": 0.45 / epoch ** (0.1 * depth),
+            "ncc_accuracy": 1.0 - 0.5 / (depth * epoch**0.5),
+            "test_ncc_accuracy": 0.9 - 0.5 / (depth * epoch**0.5),
+        }
+        for depth, layer in enumerate(layers, start=1)
+    ]
+
+
 def write_run(
     root: Path,
     net: str = "resnet8",
@@ -88,11 +108,12 @@ def write_run(
     num_classes: int = 10,
     change: dict[str, Any] | None = None,
     wider: tuple[str, ...] = (),
+    layers: Sequence[str] = (),
 ) -> Path:
     """Write a run folder below ``root`` and return it. ``rows``: how far it got (default: to the end).
 
     ``change`` replaces columns in every row: by a number, or by a function of the epoch; ``wider`` adds
-    columns, whose values must be among the changes.
+    columns, whose values must be among the changes. ``layers``: the inner layers measured too.
     """
     settings = settings_of(net, data, loss, seed, lr, epochs)
     folder = root / runs.folder_name(settings, settings)
@@ -105,5 +126,9 @@ def write_run(
             row[column] = value(epoch) if callable(value) else value
         lines.append(",".join(repr(row[column]) for column in writer.columns))
     writer.start_rows("\n".join(lines) + "\n")
+    if layers:
+        writer.layers.start()
+        for epoch in range(1, (epochs if rows is None else rows) + 1):
+            writer.layers.append(*layer_rows(epoch, layers))
     writer.update(state=state, settings=settings, num_classes=num_classes)
     return folder

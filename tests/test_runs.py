@@ -3,7 +3,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import settings_of, synthetic_row
+from synthetic import layer_rows, settings_of, synthetic_row
 
 from nc_runner import runs
 from nc_runner.errors import RunFolderError
@@ -72,6 +72,47 @@ def test_a_missing_column_is_nan_and_said(tmp_path):
     run = runs.read_run(tmp_path / "a")
     assert run.rows["nc1"].isna().all()
     assert run.warnings == ["it lacks the column nc1"]
+
+
+def test_layers_are_read_back_exactly_and_sorted(tmp_path):
+    writer = new_run(tmp_path / "a")
+    writer.layers.start()
+    names = ["stem", 'odd, "name"', "layer1.0"]
+    for epoch in (2, 1):
+        writer.layers.append(*layer_rows(epoch, names))
+    run = runs.read_run(tmp_path / "a")
+    assert run.layer_warnings == []
+    assert run.layers.to_dict("records") == layer_rows(1, names) + layer_rows(2, names)
+
+
+def test_damaged_lines_of_layers_are_left_out_and_said(tmp_path):
+    writer = new_run(tmp_path / "a")
+    writer.layers.start()
+    writer.layers.append(*layer_rows(1, ["a", "b"]))
+    whole = writer.layers.text()
+    writer.layers.append(*layer_rows(1, ["b"]))  # the later line of a layer and epoch holds
+    last = whole.splitlines()[-1]
+    broken = ["no,row", '"open', last.replace("1,", "x,", 1), last.replace("1,", "0,", 1), last + ",5", ""]
+    with writer.layers.path.open("a") as file:
+        file.write("\n".join(broken) + "\n" + last[:30])
+    run = runs.read_run(tmp_path / "a")
+    assert run.layer_warnings == [
+        "its last line was cut short and is left out",
+        "6 of its lines could not be read and are left out",
+    ]
+    assert sorted(run.layers["layer"]) == ["a", "b"]
+    assert run.layers["depth"].tolist() == [1, 1]
+    assert run.warnings == []
+
+
+@pytest.mark.parametrize("content", [b"", b"epoch,layer\n1,a\n", b"\xff\xfe"])
+def test_a_file_that_is_no_table_of_layers_is_said_and_the_run_is_read(content, tmp_path):
+    new_run(tmp_path / "a")
+    (tmp_path / "a" / "layers.csv").write_bytes(content)
+    run = runs.read_run(tmp_path / "a")
+    assert run.layers is None
+    assert run.layer_warnings == ["it does not start with the header of a table of layers"]
+    assert len(run.rows) == 5
 
 
 def test_runs_are_found_at_and_below_folders_and_replaced_ones_are_not(tmp_path):

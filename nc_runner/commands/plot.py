@@ -121,6 +121,8 @@ def _read(folders: list[Path]) -> tuple[list[archive.Run], list[flow_archive.Flo
             continue
         for warning in run.warnings:
             _complain(f"{_nearby(folder)}/{archive.METRICS_FILE}: {warning}")
+        for warning in run.layer_warnings:
+            _complain(f"{_nearby(folder)}/{archive.LAYERS_FILE}: {warning}")
         if not len(run.rows):
             _complain(f"{_nearby(folder)} has no measured epoch yet: not drawn")
         runs.append(run)

@@ -23,6 +23,7 @@ from nc_runner.collapse import (
 )
 from nc_runner.experiment.data import Dataset, Split
 from nc_runner.experiment.devices import float32_products
+from nc_runner.experiment.layers import InnerLayers
 from nc_runner.experiment.networks import Network
 from nc_runner.runs import OOD_COLUMN, snr_columns, wider_columns
 
@@ -73,13 +74,17 @@ def measure(
     loss_function: LossFunction,
     settings: dict[str, Any],
     pause: Callable[[], None],
+    layers: InnerLayers | None = None,
 ) -> dict[str, Any]:
-    """All measured columns of a row; the caller adds epoch, lr and times.
+    """All measured columns of a row; the caller adds epoch, lr and times. ``layers`` listen to both passes.
 
     With ``classifier=least_squares`` the last layer is first refitted to these train features.
     """
-    train = respond(network, dataset, dataset.train, settings, pause)
-    test = respond(network, dataset, dataset.test, settings, pause)
+    layers = layers or InnerLayers({})
+    with layers.listen("train"):
+        train = respond(network, dataset, dataset.train, settings, pause)
+    with layers.listen("test"):
+        test = respond(network, dataset, dataset.test, settings, pause)
     num_classes, classifier = dataset.num_classes, network.classifier
     stats = ClassStatistics(num_classes, classifier.in_features)
     stats.update(train.features, dataset.train.labels)

@@ -103,6 +103,8 @@ def _train(trainer: Trainer, writer: runs.RunWriter, signals: StopSignals) -> No
                 "data_fingerprint": trainer.dataset.fingerprint,
                 "rows": writer.rows_text(),
             }
+            if trainer.layers.modules:
+                state["layer_rows"] = writer.layers.text()
             save_checkpoint(writer.folder, state)
         last_saved = time.monotonic()
 
@@ -120,12 +122,16 @@ def _train(trainer: Trainer, writer: runs.RunWriter, signals: StopSignals) -> No
         log.info(describe(row, trainer.epochs))
         display.row(row)
 
+    def on_layers(rows: list[dict[str, Any]]) -> None:
+        with _disk_advice(writer.folder):
+            writer.layers.append(*rows)
+
     def on_epoch() -> None:
         if settings["checkpoint_seconds"] == 0 or trainer.epoch == trainer.epochs:
             save()
 
     with choose_progress(settings["progress"], trainer.epochs) as display, _memory_advice(settings):
-        trainer.run(on_step, on_row, on_epoch)
+        trainer.run(on_step, on_row, on_epoch, on_layers)
 
 
 def _resume(trainer: Trainer, writer: runs.RunWriter) -> None:
@@ -136,7 +142,7 @@ def _resume(trainer: Trainer, writer: runs.RunWriter) -> None:
         _tell(f"{problem}; the one before it is used")
     with _disk_advice(folder):
         if state is None:
-            writer.start_rows()
+            tables = {writer.rows: None, writer.layers: None}
         else:
             if state["data_fingerprint"] != trainer.dataset.fingerprint:
                 raise RunFolderError(
@@ -150,9 +156,12 @@ def _resume(trainer: Trainer, writer: runs.RunWriter) -> None:
                     f"the checkpoint in {folder} does not fit this network ({reason(error)})\n"
                     "was its code changed since? start anew with overwrite=true"
                 ) from error
-            kept = writer.start_rows(state["rows"])
-            if kept:
-                _tell(f"{runs.METRICS_FILE} was changed by hand; it is kept as {kept.name}")
+            tables = {writer.rows: state["rows"], writer.layers: state.get("layer_rows")}
+        if not trainer.layers.modules:
+            del tables[writer.layers]
+        for table, text in tables.items():
+            if kept := table.start(text):
+                _tell(f"{table.path.name} was changed by hand; it is kept as {kept.name}")
         writer.update(
             state=runs.RUNNING,
             settings=trainer.settings,

@@ -37,11 +37,14 @@ def setting(
     choices: tuple[Any, ...] | None = None,
     check: Callable[[Any], str | None] | None = None,
     decides: bool = True,
+    neutral: tuple[Any, ...] = (),
     default: Any = MISSING,
 ) -> Any:
     """A dataclass field with a meaning and a range. ``check`` returns what is wrong, or None.
 
     ``decides`` is False for settings that cannot change a run's numbers, only where and how it runs.
+    A value among ``neutral`` leaves the setting out of the identity: a setting that came later, and does
+    nothing at its default, must not move the folders of earlier runs.
     """
     metadata = {
         "meaning": meaning,
@@ -51,6 +54,7 @@ def setting(
         "choices": choices,
         "check": check,
         "decides": decides,
+        "neutral": neutral,
     }
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: default.copy(), metadata=metadata)
@@ -139,6 +143,10 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def _layers_problem(value: Any) -> str | None:
+    return None if all(value) else "must list names or globs of modules such as [layer*,layer3.0.conv1]"
+
+
 def _device_problem(value: Any) -> str | None:
     name, _, index = str(value).partition(":")
     if name not in ("auto", "cpu", "cuda", "mps") or (index and not (name == "cuda" and index.isdigit())):
@@ -175,8 +183,15 @@ class Analysis:
     ridge: Any = setting(
         "lambda of the decomposition: objective, notebook, or a number", check=_ridge_problem
     )
-    metrics: Any = setting("core, all, or a list of the wider columns to add", check=_metrics_problem)
-    ood: str | None = setting("data set whose test images nc5_ood_orthogonality sees", check=_ood_problem)
+    metrics: Any = setting(
+        "core, all, or a list of the wider columns to add", check=_metrics_problem, neutral=("core",)
+    )
+    ood: str | None = setting(
+        "data set whose test images nc5_ood_orthogonality sees", check=_ood_problem, neutral=(None,)
+    )
+    layers: list[str] = setting(
+        "inner layers to measure too: names or globs of modules", check=_layers_problem, neutral=([],)
+    )
     batch_size: int = setting("images per forward pass of the measurement", minimum=1, decides=False)
 
 
@@ -355,13 +370,14 @@ def _shown(value: Any) -> str:
 def deciding_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that decide a run's numbers, as a flat dict; the others say only where and how it runs."""
     passive = {key for key, entry in leaves() if not entry.metadata.get("decides", True)}
+    neutral = {key: entry.metadata.get("neutral", ()) for key, entry in leaves()}
     flat: dict[str, Any] = {}
 
     def flatten(node: dict[str, Any], prefix: str) -> None:
         for key, value in node.items():
             if isinstance(value, dict) and value:
                 flatten(value, f"{prefix}{key}.")
-            elif f"{prefix}{key}" not in passive:
+            elif f"{prefix}{key}" not in passive and value not in neutral.get(f"{prefix}{key}", ()):
                 flat[f"{prefix}{key}"] = value
 
     flatten(settings, "")

@@ -16,6 +16,7 @@ from nc_runner.errors import DivergedError
 from nc_runner.experiment.checkpoint import random_state, restore_random_state
 from nc_runner.experiment.data import Dataset
 from nc_runner.experiment.devices import float32_products, training_autocast
+from nc_runner.experiment.layers import find_layers
 from nc_runner.experiment.measurement import LossFunction, measure
 from nc_runner.experiment.networks import Network
 from nc_runner.experiment.schema import analysed_epochs, milestone_epochs
@@ -52,7 +53,11 @@ class Trainer:
         self.steps = len(dataset.train.labels) // settings["batch_size"]
         self.analysed = set(analysed_epochs(settings["analysis"]["schedule"], self.epochs))
         self.milestones = milestone_epochs(settings["lr_milestones"], self.epochs)
-        if settings["classifier"] == "least_squares":
+        refitted = settings["classifier"] == "least_squares"
+        black = dataset.train.images.new_zeros(2, *dataset.train.images.shape[1:], dtype=torch.float32)
+        black = black.to(network.classifier.weight.device)
+        self.layers = find_layers(network, settings["analysis"]["layers"], black, refitted=refitted)
+        if refitted:
             network.classifier.requires_grad_(False)
         network.model.to(device)
         if settings["channels_last"]:
@@ -83,12 +88,13 @@ class Trainer:
         on_step: Callable[[], None],
         on_row: Callable[[dict[str, Any]], None],
         on_epoch: Callable[[], None],
+        on_layers: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
     ) -> None:
         """Train to the last epoch.
 
         ``on_step`` is called after every step and before every batch of a measurement: it may save
-        :meth:`state`, and may raise to stop. ``on_row`` is given each row, when the epoch is measured;
-        ``on_epoch`` is called when an epoch is done.
+        :meth:`state`, and may raise to stop. ``on_row`` is given each row, when the epoch is measured,
+        and before it ``on_layers`` those of the inner layers, if any. ``on_epoch``: an epoch is done.
         Raises DivergedError when the loss is no longer finite.
         """
         if self.settings["classifier"] == "least_squares" and self.epoch == self.step == 0:
@@ -96,8 +102,10 @@ class Trainer:
         while self.epoch < self.epochs:
             self._train_epoch(on_step)
             if self.epoch + 1 in self.analysed or self.settings["classifier"] == "least_squares":
-                row = self._measure(on_step)
+                row, layer_rows = self._measure(on_step)
                 if row["epoch"] in self.analysed:
+                    if layer_rows:
+                        on_layers(layer_rows)
                     on_row(row)
                     self.train_seconds = 0.0
             self.epoch += 1
@@ -132,18 +140,23 @@ class Trainer:
         if not finite:
             raise self._diverged()
 
-    def _measure(self, pause: Callable[[], None]) -> dict[str, Any]:
+    def _measure(self, pause: Callable[[], None]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The row of this epoch, and those of the inner layers."""
         began = time.perf_counter()
-        measured = measure(self.network, self.dataset, self.loss_function, self.settings, pause)
+        epoch = self.epoch + 1
+        layers = self.layers if epoch in self.analysed else None
+        measured = measure(self.network, self.dataset, self.loss_function, self.settings, pause, layers)
         if not math.isfinite(measured["train_loss_regularized"]):
             raise self._diverged()
-        return {
-            "epoch": self.epoch + 1,
-            "lr": self.lr_at(self.epoch + 1),
+        layer_rows = layers.rows(self.dataset, epoch) if layers else []
+        row = {
+            "epoch": epoch,
+            "lr": self.lr_at(epoch),
             **measured,
             "train_seconds": self.train_seconds,
             "analysis_seconds": time.perf_counter() - began,
         }
+        return row, layer_rows
 
     def _diverged(self) -> DivergedError:
         lr = self.lr_at(self.epoch + 1)

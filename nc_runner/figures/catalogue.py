@@ -31,6 +31,7 @@ class Entry:
     ``per_loss``: the lines' colours tell terms apart, so each loss gets a figure of its own: ``name`` for
     MSE, ``name_LOSS`` for the others. ``spectrum``: draws all SNR columns in place of ``curves``;
     ``advance``: how far Phi of each has come since the terminal phase began, see advance.py.
+    ``by_layer``: draws ``layers.csv`` against depth (layers.py), of the runs that have one.
     ``y_shared``: whether all panels have one y axis, or those of each data set.
     """
 
@@ -43,6 +44,7 @@ class Entry:
     per_loss: bool = False
     spectrum: bool = False
     advance: bool = False
+    by_layer: bool = False
     says_ridge: bool = False
 
 

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from nc_runner.figures.catalogue import CATALOGUE, Entry
 from nc_runner.figures.files import write_figure
 from nc_runner.figures.grid import LegendEntry, linear_scale, panel_grid
+from nc_runner.figures.layers import LAYER_CATALOGUE, draw_layers, has_layers
 from nc_runner.figures.panel import (
     END_MARKERS,
     draw_run,
@@ -58,11 +59,11 @@ class Job:
 
 def jobs(runs: Sequence[Run]) -> list[Job]:
     """The figures that ``runs`` ask for, each with a file name of its own."""
-    losses = sorted({run.cell[2] for run in runs}, key=loss_order)
     result: list[Job] = []
     taken: set[str] = set()
-    for entry in CATALOGUE:
-        for loss in losses if entry.per_loss else [None]:
+    for entry in (*CATALOGUE, *LAYER_CATALOGUE):
+        losses = {run.cell[2] for run in runs if not entry.by_layer or has_layers(run)}
+        for loss in sorted(losses, key=loss_order) if entry.per_loss else [None]:
             name = entry.name if loss in (None, "mse") else f"{entry.name}_{_file_name(str(loss))}"
             while name.lower() in taken:
                 name += "_"
@@ -114,6 +115,8 @@ def _write(job: Job, runs: Sequence[Run], out: Path, formats: Sequence[str]) -> 
 def draw_figure(job: Job, runs: Sequence[Run]) -> Figure | None:
     """One figure, or None where no run has anything that could be drawn in it."""
     chosen = [run for run in runs if job.loss in (None, run.cell[2])]
+    if job.entry.by_layer:
+        return draw_layers(job.entry, job.loss, [run for run in chosen if has_layers(run)])
     traces = [trace for run in chosen for trace in traces_of(job.entry, run)]
     if not traces:
         return None

@@ -1,0 +1,95 @@
+"""Files on disk that are whole or absent, and tables that grow by rows. Knows no file's or column's name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nc_runner.errors import RunFolderError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file or none: a temporary file beside it, fsync, rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def unused_name(path: Path, ending: str) -> Path:
+    """``NAME`` + ending + the first number from 1 on that is free, beside ``path``."""
+    number = 1
+    while (free := path.with_name(f"{path.name}{ending}{number}")).exists():
+        number += 1
+    return free
+
+
+class Table:
+    """A CSV file with fixed columns that grows by rows. Used by one process at a time."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path = path
+        self.columns = tuple(columns)
+
+    def start(self, text: str | None = None) -> Path | None:
+        """Begin the file: with its header, or with ``text``, the rows that a checkpoint kept.
+
+        Rows that came after the checkpoint are dropped: they will be computed again. A file that was
+        changed otherwise is first copied to the path that is returned.
+        """
+        content = (text or ",".join(self.columns) + "\n").encode()
+        present = self.path.read_bytes() if self.path.exists() else b""
+        kept = None
+        if text and not present.startswith(content) and not content.startswith(present):
+            kept = unused_name(self.path, ".edited-")
+            write_atomically(kept, present)
+        write_atomically(self.path, content)
+        return kept
+
+    def text(self) -> str:
+        """All that the file holds."""
+        return self.path.read_text()
+
+    def append(self, *rows: Mapping[str, Any]) -> None:
+        """Add rows in one write; they are in the file when this returns. Each has the columns as its keys."""
+        lines = io.StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
+        for row in rows:
+            if set(row) != set(self.columns):
+                raise ValueError(f"a row's keys differ from the columns: {set(row) ^ set(self.columns)}")
+            writer.writerow([_cell(row[column]) for column in self.columns])
+        if not self.path.exists():
+            raise RunFolderError(
+                f"{self.path} is gone: was the folder moved or deleted while the run went on?"
+            )
+        with self.path.open("a") as file:
+            file.write(lines.getvalue())
+
+
+def _cell(value: Any) -> str:
+    return str(value) if isinstance(value, (int, str)) else repr(float(value))
+
+
+def whole_lines(content: bytes) -> tuple[list[str], bool]:
+    """The lines that end with a newline, and whether something was left after the last of them."""
+    whole, newline, rest = content.decode("utf-8", errors="replace").rpartition("\n")
+    return whole.split("\n") if newline else [], bool(rest)
+
+
+def parse_numbers(cells: Sequence[str], length: int) -> list[float] | None:
+    """``length`` cells as numbers, an empty one as NaN; None where they are not that."""
+    try:
+        values = [float(cell) if cell else float("nan") for cell in cells]
+    except ValueError:
+        return None
+    return values if len(values) == length else None
