@@ -203,8 +203,12 @@ class Run:
 
     @property
     def cell(self) -> tuple[str, str, str]:
-        """(network, data set, loss): the run's place in a figure."""
-        return tuple(str(self.settings[group]["name"]) for group in ("net", "data", "loss"))  # type: ignore[return-value]
+        """(network, data set, loss): the run's place in a figure.
+
+        A run on the central path is no run of its loss by gradient: its loss is called ``mse_path``.
+        """
+        net, data, loss = (str(self.settings[group]["name"]) for group in ("net", "data", "loss"))
+        return net, data, f"{loss}_path" if self.settings.get("classifier") == "least_squares" else loss
 
     @property
     def num_classes(self) -> int:

@@ -182,3 +182,9 @@ def test_no_record_breaks_the_reader(content, tmp_path_factory):
     except RunFolderError:
         return  # any other error fails the test
     assert run.state in runs.STATES
+
+
+def test_a_run_on_the_central_path_has_a_loss_of_its_own_in_figures(tmp_path):
+    writer = new_run(tmp_path / "a")
+    writer.update(settings=settings_of("resnet8", "digits", "mse") | {"classifier": "least_squares"})
+    assert runs.read_run(tmp_path / "a").cell == ("resnet8", "digits", "mse_path")

@@ -32,7 +32,7 @@ _DATA_SETS = {
     "cifar100": "CIFAR100",
     "stl10": "STL10",
 }
-_LOSSES = {"mse": "MSE", "ce": "CE"}
+_LOSSES = {"mse": "MSE", "ce": "CE", "mse_path": "MSE path", "ce_path": "CE path"}
 _LONGEST_NAME = 24
 
 

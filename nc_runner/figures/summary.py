@@ -115,7 +115,7 @@ def write_summary(runs: Sequence[Run], out: Path) -> Path:
 
 # Heading, width, and the summary's column with its factor and format. Fits 80 columns.
 _SHOWN = (
-    ("loss", 4, "loss", 1.0, ""),
+    ("loss", 8, "loss", 1.0, ""),
     ("lr", 7, "lr", 1.0, ".4g"),
     ("seed", 4, "seed", 1.0, ""),
     ("state", 11, "state", 1.0, ""),
