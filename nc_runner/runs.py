@@ -122,6 +122,9 @@ def read_run_file(folder: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path} is not an nc-run record: it names no state\n{ANEW}")
     if not isinstance(content.get("format"), int) or content["format"] > FORMAT:
         raise RunFolderError(f"{path} was made by a newer nc-runner\nupgrade this one to read it")
+    for entry in ("settings", "deciding"):
+        if not isinstance(content.get(entry, {}), dict):
+            raise RunFolderError(f"{path} is damaged: its entry {entry} is no table of settings\n{ANEW}")
     return content
 
 

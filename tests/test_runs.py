@@ -164,7 +164,7 @@ def test_no_metrics_file_breaks_the_reader(content, tmp_path_factory):
     assert rows["epoch"].is_unique
 
 
-KEYS = ["state", "format", "settings", "net", "name"]
+KEYS = ["state", "format", "settings", "deciding", "net", "name"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),

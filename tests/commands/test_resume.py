@@ -123,6 +123,10 @@ def test_a_damaged_table_of_a_finished_run_is_restored_from_its_checkpoint(tmp_p
         (b"\xff\x00", "is damaged: it is not JSON"),
         (b"[]", "names no state"),
         (b'{"state": "complete", "format": 99}', "was made by a newer nc-runner"),
+        (
+            b'{"state": "complete", "format": 1, "deciding": [1]}',
+            "its entry deciding is no table of settings",
+        ),
     ],
 )
 def test_a_record_that_cannot_be_read_is_said_and_left_alone(content, message, tmp_path):

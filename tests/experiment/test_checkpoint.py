@@ -4,6 +4,8 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nc_runner.errors import RunFolderError
 from nc_runner.experiment.checkpoint import (
@@ -77,6 +79,18 @@ def test_a_flipped_bit_never_changes_what_is_loaded(tmp_path):
         assert loaded["model"]["weight"].equal(state(loaded["epoch"])["model"]["weight"])
         assert loaded["rows"] == state(1)["rows"]
     assert noticed > 50
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=st.binary(max_size=400), zipped=st.booleans())
+def test_no_bytes_break_the_reader(content, zipped, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("any")
+    if zipped:  # a file of torch's own format, which holds anything
+        torch.save({"format": 1, "digest": content.hex(), "rows": list(content)}, folder / CHECKPOINT_FILE)
+    else:
+        (folder / CHECKPOINT_FILE).write_bytes(content)
+    with pytest.raises(RunFolderError, match="no checkpoint of this run is whole"):
+        load_checkpoint(folder)
 
 
 def test_a_checkpoint_cannot_run_code(tmp_path):
