@@ -7,4 +7,4 @@ bash scripts/fashion_mnist.sh "$NC_RUNNER_DATA" || echo "test: the tests on Fash
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-.venv/bin/pytest --numprocesses auto "$@"
+.venv/bin/pytest --numprocesses auto --dist worksteal "$@"
