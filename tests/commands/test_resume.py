@@ -24,7 +24,7 @@ def result(run):
 
 
 def kill_until_complete(arguments, folder, kills, generator, longest):
-    """Start the command and kill it at a random moment, so many times; then let it end. The kills that hit."""
+    """Start the command, kill it at a random moment, again and again; then let it end. The kills that hit."""
     killed = 0
     for _ in range(kills):
         process = start(*arguments, cwd=folder)
