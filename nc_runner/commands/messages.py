@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
@@ -31,14 +29,14 @@ def explain(error: BaseException) -> str:
             if options
             else "--config-dir DIR adds a folder of your own"
         )
-        return f"{group}={option}: there is no such option{_nearest(option, options)}\n{hint}"
+        return f"{group}={option}: there is no such option{schema.nearest(option, options)}\n{hint}"
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: {_first(text)}\ngive settings as key=value"
     cause = error.__cause__
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         key = _between(text, "Could not override '", "'") or str(cause.full_key)
         return (
-            f"there is no setting {key}{_nearest(key, known_keys())}\n"
+            f"there is no setting {key}{schema.nearest(key, known_keys())}\n"
             "nc-run --help lists all settings; +KEY=VALUE adds one to an own network or data set"
         )
     if isinstance(cause or error, ValidationError):
@@ -46,7 +44,7 @@ def explain(error: BaseException) -> str:
         return f"{getattr(problem, 'full_key', '')}: {_first(str(problem))}"
     key = _between(text, "Could not override '", "'")
     if key:
-        near = _nearest(key, (*GROUPS, *known_keys()))
+        near = schema.nearest(key, (*GROUPS, *known_keys()))
         return f"there is no group {key}{near}\nthe groups: {', '.join(GROUPS)}"
     return " ".join(text.split())
 
@@ -57,14 +55,6 @@ def known_keys() -> list[str]:
     for family in schema.NETWORK_FAMILIES.values():
         keys.extend(key for key, _ in schema.leaves(family, "net."))
     return keys
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    known = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if not near:  # samples_per_class for data.samples_per_class
-        near = [key for key in known if key.rpartition(".")[2] == word.rpartition(".")[2]][:1]
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _between(text: str, before: str, after: str) -> str:

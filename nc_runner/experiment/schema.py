@@ -125,7 +125,7 @@ def _metrics_problem(value: Any) -> str | None:
         if name in (*runs.COLUMNS, *runs.PATH_COLUMNS):
             return f"lists columns that are added: {name} is in every run"
         if name not in runs.WIDER_COLUMNS:
-            return f"knows no {name}{_nearest(str(name), runs.WIDER_COLUMNS)}"
+            return f"knows no {name}{nearest(str(name), runs.WIDER_COLUMNS)}"
     return None
 
 
@@ -135,11 +135,15 @@ def _ood_problem(value: Any) -> str | None:
         for entry in resources.files("nc_runner.conf").joinpath("data").iterdir()
         if entry.name.endswith(".yaml")
     )
-    return None if value in names else f"must be one of {', '.join(names)}{_nearest(str(value), names)}"
+    return None if value in names else f"must be one of {', '.join(names)}{nearest(str(value), names)}"
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the known one that it may stand for, or nothing."""
+    known = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if not near:  # samples_per_class for data.samples_per_class
+        near = [key for key in known if key.rpartition(".")[2] == word.rpartition(".")[2]][:1]
     return f"; did you mean {near[0]}?" if near else ""
 
 
