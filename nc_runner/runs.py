@@ -214,6 +214,12 @@ class Run:
         return net, data, f"{loss}_path" if self.settings.get("classifier") == "least_squares" else loss
 
     @property
+    def variant(self) -> str:
+        """Equal for runs that differ in their seed alone."""
+        deciding = self.record.get("deciding") or self.settings
+        return json.dumps({k: v for k, v in deciding.items() if k != "seed"}, sort_keys=True, default=str)
+
+    @property
     def num_classes(self) -> int:
         return 1 + sum(column.startswith("snr_") for column in self.rows.columns)
 
