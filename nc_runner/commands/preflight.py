@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from nc_runner import runs
 from nc_runner.commands.messages import explain
 from nc_runner.errors import RunFolderError
-from nc_runner.experiment import schema
+from nc_runner.experiment import schema, torchrun
 
 fresh_folders: set[Path] = set()  # run folders of this command that were not there when it began
 
@@ -36,6 +36,7 @@ class RefuseBadSettings(Callback):
         if not str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
             return  # another sweeper chooses its runs as it goes; each is checked when it starts
         try:
+            torchrun.check_launcher(str(config.hydra.launcher.get("_target_", "")))
             jobs = _jobs(config)
         except Exception as error:
             raise Refused(error) from error
@@ -57,6 +58,7 @@ def _jobs(config: DictConfig) -> list[DictConfig]:
 def _inspect(config: DictConfig, *folder_keys: str) -> None:
     try:
         settings = schema.check(config)
+        torchrun.check(settings)
         folder = Path(*(str(OmegaConf.select(config, key)) for key in folder_keys)).absolute()
         if folder.exists():
             check_owner(folder, settings)
