@@ -31,7 +31,7 @@ from torch.distributed.rendezvous import rendezvous
 from nc_runner.errors import TrainingError
 from nc_runner.experiment.distributed import ALONE, Processes
 from nc_runner.experiment.signals import ProcessLost, StopRequested, StopSignals
-from nc_runner.experiment.torchrun import place
+from nc_runner.experiment.torchrun import place, report
 
 PATIENCE = timedelta(minutes=10)  # with a process that is silent in a joint operation: hung, or its host off
 ROLL_CALL = 300.0  # seconds until all have come: they may still be importing, or leaving an earlier run
@@ -112,7 +112,8 @@ def follow(assist: Callable[[Mapping[str, Any], Processes, StopSignals], None]) 
                     assist(settings, processes, signals)
         except ProcessLost as lost:
             if lost.speaker == place().rank:
-                print(f"nc-run: {lost}\n{lost.advice}", file=sys.stderr, flush=True)
+                print(f"nc-run: {lost.advice}", file=sys.stderr, flush=True)
+                report(lost.advice)
             return 1
         except StopRequested:
             pass
