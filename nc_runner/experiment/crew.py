@@ -48,7 +48,8 @@ class Call:
     number: int
 
     def key(self, *parts: object) -> str:
-        return "/".join(("nc-runner", str(self.number), *map(str, parts)))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives torchrun's restarts
+        return "/".join(map(str, ("nc-runner", attempt, self.number, *parts)))
 
     def post(self, text: str, *parts: object) -> None:
         self.store.set(self.key(*parts), text)
@@ -178,10 +179,11 @@ def _joined(call: Call, settings: Mapping[str, Any]) -> Iterator[Processes]:
                 backend, store=store, rank=here.rank, world_size=here.size, timeout=PATIENCE
             )
             yield processes
-        call.post("", "done", here.rank)
-        if here.rank == 0:
-            _poll(lambda: not call.missing("done"), FAREWELL)
         broken = False
+        with suppress(RuntimeError):  # torchrun may be gone by now; the run is complete all the same
+            call.post("", "done", here.rank)
+            if here.rank == 0:
+                _poll(lambda: not call.missing("done"), FAREWELL)
     except BaseException as error:
         _say_why(call, error)
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import platform
@@ -20,7 +19,8 @@ import torchvision
 
 import nc_runner
 from nc_runner import runs
-from nc_runner.errors import ConfigError, DivergedError, NCRunnerError, RunFolderError, TrainingError
+from nc_runner.errors import ConfigError, DivergedError, NCRunnerError, RunFolderError
+from nc_runner.experiment.advice import disk_advice, memory_advice
 from nc_runner.experiment.checkpoint import drop_previous, load_checkpoint, save_checkpoint
 from nc_runner.experiment.crew import lead, understood
 from nc_runner.experiment.data import load_dataset
@@ -58,7 +58,7 @@ def prepare(settings: Mapping[str, Any]) -> Trainer:
     if settings["sync_batchnorm"] and place().size > 1:
         synchronise(network.model, device)
     loss_function = locate(settings["loss"]["_target_"], "loss._target_")
-    with _memory_advice(settings):
+    with memory_advice(settings):
         return Trainer(settings, network, dataset.to(device), loss_function, device)
 
 
@@ -124,7 +124,7 @@ def _train(trainer: Trainer, writer: runs.RunWriter | None, signals: StopSignals
         nonlocal last_saved
         state = trainer.state()
         if writer is not None:
-            with _disk_advice(writer.folder):
+            with disk_advice(writer.folder):
                 state |= {"data_fingerprint": trainer.dataset.fingerprint, "rows": writer.rows_text()}
                 if trainer.layers.modules:
                     state["layer_rows"] = writer.layers.text()
@@ -144,14 +144,14 @@ def _train(trainer: Trainer, writer: runs.RunWriter | None, signals: StopSignals
 
     def on_row(row: dict[str, Any]) -> None:
         if writer is not None:
-            with _disk_advice(writer.folder):
+            with disk_advice(writer.folder):
                 writer.append(row)
             log.info(describe(row, trainer.epochs))
         display.row(row)
 
     def on_layers(rows: list[dict[str, Any]]) -> None:
         if writer is not None:
-            with _disk_advice(writer.folder):
+            with disk_advice(writer.folder):
                 writer.layers.append(*rows)
 
     def on_epoch() -> None:
@@ -160,7 +160,7 @@ def _train(trainer: Trainer, writer: runs.RunWriter | None, signals: StopSignals
 
     silent = ProgressDisplay(trainer.epochs)
     chosen = choose_progress(settings["progress"], trainer.epochs) if writer is not None else silent
-    with chosen as display, _memory_advice(settings), understood():
+    with chosen as display, memory_advice(settings), understood():
         trainer.run(on_step, on_row, on_epoch, on_layers)
 
 
@@ -170,7 +170,7 @@ def _resume(trainer: Trainer, writer: runs.RunWriter) -> None:
     state, problems = load_checkpoint(folder)
     for problem in problems:
         _tell(f"{problem}; the one before it is used")
-    with _disk_advice(folder):
+    with disk_advice(folder):
         if state is None:
             tables = {writer.rows: None, writer.layers: None}
         else:
@@ -272,43 +272,3 @@ def _log_file(folder: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
-
-
-@contextmanager
-def _disk_advice(folder: Path) -> Iterator[None]:
-    """Errors of the file system, in words that help."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _disk_is_full(folder):
-            raise  # torch reports a failed write as RuntimeError
-        code = error.errno if isinstance(error, OSError) else errno.ENOSPC
-        if code in (errno.ENOSPC, errno.EDQUOT):
-            advice = "the disk is full: free some space, then give the same command again to go on"
-        elif not folder.is_dir():
-            advice = "the folder is gone: was it moved or deleted while the run went on?"
-        else:
-            advice = "make the folder writable, then give the same command again to go on"
-        raise RunFolderError(
-            f"cannot write to {folder}: {os.strerror(code or errno.EIO)}\n{advice}"
-        ) from error
-
-
-def _disk_is_full(folder: Path) -> bool:
-    try:
-        status = os.statvfs(folder)
-    except OSError:
-        return True
-    return status.f_bavail * status.f_frsize < 2**20
-
-
-@contextmanager
-def _memory_advice(settings: Mapping[str, Any]) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        batch, analysed = settings["batch_size"], settings["analysis"]["batch_size"]
-        raise TrainingError(
-            f"out of GPU memory with batch_size={batch} and analysis.batch_size={analysed}\n"
-            f"try batch_size={max(1, batch // 2)} or analysis.batch_size={max(1, analysed // 4)}"
-        ) from error

@@ -37,10 +37,12 @@ def place() -> Place:
 
 
 def report(message: str) -> None:
-    """Let torchrun's own report on a failed process say why."""
+    """Let torchrun's own report on failed processes say why: it shows what stands in this file."""
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        details = {"py_callstack": message, "timestamp": str(int(time.time()))}
+        content = {"message": {"message": message, "extraInfo": details}}
         with suppress(OSError):
-            Path(path).write_text(json.dumps({"message": message, "timestamp": str(int(time.time()))}))
+            Path(path).write_text(json.dumps(content))
 
 
 def check(settings: Mapping[str, Any]) -> None:
