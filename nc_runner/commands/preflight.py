@@ -15,7 +15,12 @@ from nc_runner.commands.messages import explain
 from nc_runner.errors import RunFolderError
 from nc_runner.experiment import schema
 
+show_only = False  # of a sweep: print every run's settings, run none
 fresh_folders: set[Path] = set()  # run folders of this command that were not there when it began
+
+
+class Shown(BaseException):
+    """Ends the command after ``-m --cfg job`` has printed the settings of every run."""
 
 
 class Refused(BaseException):
@@ -39,8 +44,21 @@ class RefuseBadSettings(Callback):
             jobs = _jobs(config)
         except Exception as error:
             raise Refused(error) from error
+        if show_only:
+            for job in jobs:
+                _show(job)
+            raise Shown
         for job in jobs:
             _inspect(job, "hydra.sweep.dir", "hydra.sweep.subdir")
+
+
+def _show(job: DictConfig) -> None:
+    """Print a run's settings as one YAML document, headed by its overrides."""
+    try:
+        settings = schema.check(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
+    except Exception as error:
+        raise Refused(error) from error
+    print(f"---\n# nc-run {' '.join(job.hydra.overrides.task)}\n{OmegaConf.to_yaml(settings)}", end="")
 
 
 def _jobs(config: DictConfig) -> list[DictConfig]:
