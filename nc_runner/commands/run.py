@@ -101,7 +101,7 @@ def _hydra(arguments: list[str]) -> int:
 
 
 def _asks_to_show_a_sweep(arguments: list[str]) -> tuple[list[str], bool]:
-    """``-m --cfg job``, which Hydra takes for single runs alone: the arguments without ``--cfg job``, and True."""
+    """``-m --cfg job``, which Hydra refuses: the arguments without ``--cfg job``, and True."""
     if not {"-m", "--multirun"} & set(arguments):
         return arguments, False
     kept = [argument for argument in arguments if argument not in ("--resolve", "--cfg=job", "-c=job")]
