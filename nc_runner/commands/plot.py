@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 from nc_runner import flow_runs as flow_archive
 from nc_runner import runs as archive
 from nc_runner.errors import NCRunnerError, RunFolderError
-from nc_runner.figures.seeds import group_seeds
-from nc_runner.figures.select import RULES, select
 
 if TYPE_CHECKING:
     from nc_runner.figures.claims import Judgement
 
+SELECTIONS = ("all", "best-test", "last")  # figures.select.RULES, which help need not import
 FORMATS = ("png", "pdf", "svg")
 DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
 
@@ -24,6 +23,7 @@ DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="nc-plot",
+        usage="%(prog)s [options] RUNS [RUNS ...]",
         description="Draw the Neural Collapse figures of runs: networks as rows, data sets as columns, "
         "one colour for each loss. Also writes summary.csv. Flows of nc-flow get figures of their own.",
         epilog="examples: nc-plot outputs/    nc-plot outputs/mse-resnet18-cifar10 --format svg --out paper/",
@@ -43,8 +43,8 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--select",
-        choices=RULES,
-        default=RULES[0],
+        choices=SELECTIONS,
+        default=SELECTIONS[0],
         help="of the runs of each network, data set and loss: all (default); best-test: those of the setting "
         "with the best test accuracy after the last epoch, as in the paper; last: of the one started last",
     )
@@ -79,9 +79,12 @@ def _plot(paths: list[Path], out: Path | None, formats: list[str], rule: str) ->
         _complain(f"no runs in {', '.join(map(str, paths))}: no folder there holds a {archive.RUN_FILE}")
         return BAD_ARGUMENTS
     runs, flows = _read(folders)
-    runs, remarks = select(runs, rule)
-    for remark in remarks:
-        _complain(remark)
+    if runs:
+        from nc_runner.figures.select import select
+
+        runs, remarks = select(runs, rule)
+        for remark in remarks:
+            _complain(remark)
     drawn = [run for run in runs if len(run.rows)]
     if not drawn and not flows:
         _complain("nothing to draw: none of these runs can be read and has a measured epoch")
@@ -124,6 +127,7 @@ def _print_tables(runs: list[archive.Run], judgements: list[Judgement]) -> None:
     from rich.console import Console
 
     from nc_runner.figures.claims import overall, print_claims
+    from nc_runner.figures.seeds import group_seeds
     from nc_runner.figures.summary import print_table
 
     console = Console()

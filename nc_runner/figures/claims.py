@@ -310,8 +310,8 @@ def print_claims(overalls: Sequence[Overall], console: Console) -> None:
     console.print()
     console.print(table)
     console.print(
-        "holds: in all runs that can tell; beside it in how many of them, and the median of\n"
-        f"the number that decides. Every verdict, with its number and reason: {CLAIMS_FILE}",
+        "holds: in all runs that can tell; beside it in how many of them, and the median\n"
+        f"of the number that decides. Each verdict, its number and reason: {CLAIMS_FILE}",
         style="dim",
         highlight=False,
     )

@@ -87,5 +87,6 @@ def _median_layers(runs: Sequence[Run]) -> pd.DataFrame | None:
     if len(tables) < len(runs):
         return None
     at = pd.concat(tables).groupby(["epoch", "depth", "layer"])
-    result: pd.DataFrame = at.median()[at.size() == len(runs)].reset_index()
-    return result.reindex(columns=list(tables[0].columns))
+    everywhere = at.median()[at.size() == len(runs)].reset_index()
+    result: pd.DataFrame = everywhere.reindex(columns=list(tables[0].columns))
+    return result

@@ -54,7 +54,10 @@ def test_a_folder_of_runs_gives_all_figures_and_the_summary_without_torch(tmp_pa
         "least_squares_vs_perp", "least_squares_vs_perp_ce", "snr_spectrum", "snr_spectrum_ce",
         "phi_advance", "phi_advance_ce",
     }  # fmt: skip
-    assert files == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")} | {"summary.csv"}
+    assert files == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")} | {
+        "summary.csv",
+        "claims.csv",
+    }
 
 
 def test_help_and_bad_arguments_answer_at_once(tmp_path):
@@ -181,7 +184,14 @@ def test_formats_are_chosen_and_repeats_do_no_harm(tmp_path, few):
     arguments = [str(folder), "--format", "svg", "--format", "png", "--format", "svg"]
     assert plot.main([*arguments, "--out", str(tmp_path / "deep" / "out")]) == 0
     files = {path.name for path in (tmp_path / "deep" / "out").iterdir()}
-    assert files == {"train_loss.svg", "train_loss.png", "errors.svg", "errors.png", "summary.csv"}
+    assert files == {
+        "train_loss.svg",
+        "train_loss.png",
+        "errors.svg",
+        "errors.png",
+        "summary.csv",
+        "claims.csv",
+    }
 
 
 def test_figures_go_into_the_common_folder_of_the_runs(tmp_path, few, monkeypatch, capsys):
