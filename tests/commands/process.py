@@ -11,7 +11,7 @@ WHOLE = (
     "threads=1",
     "progress=plain",
     "checkpoint_seconds=0",
-)  # long enough to be stopped within
+)  # to be stopped within
 
 
 def nc_run(*arguments, cwd, **environment):

@@ -26,7 +26,7 @@ NETS = [net for net in options("net") if net != "custom"]
 
 
 def test_every_option_composes_and_passes_the_checks():
-    """Every network with some data set and loss, and every data set with both losses: no group reads another."""
+    """Networks with a data set and loss in turn, data sets with both losses: no group reads another."""
     data_sets, losses = itertools.cycle(options("data")), itertools.cycle(options("loss"))
     combinations = [(net, next(data_sets), next(losses)) for net in NETS]
     combinations += itertools.product(["resnet8"], options("data"), options("loss"))
@@ -55,7 +55,7 @@ def test_every_network_takes_a_step_and_an_analysis(net):
     deep = net in ("resnet50", "resnet101", "resnet152", "densenet201", "densenet250")
     width = (
         ["net.head_width=64"] if net.startswith("vgg") else []
-    )  # drawing 4096 x 4096 weights takes seconds
+    )  # to draw 19 million weights takes seconds
     overrides = (f"net={net}", f"loss={name}", *width, "epochs=1", "lr=1e-5")
     data = few_images(3, 8 if deep else 32, count=5)
     (row,) = rows_of(trainer_of(*overrides, dataset=data, loss=LOSSES[name]))
