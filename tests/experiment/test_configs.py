@@ -53,9 +53,7 @@ def test_every_network_takes_a_step_and_an_analysis(net):
     """On images of one size, small where the network is deep; each network with one of the losses."""
     name = ("mse", "ce")[NETS.index(net) % 2]
     deep = net in ("resnet50", "resnet101", "resnet152", "densenet201", "densenet250")
-    width = (
-        ["net.head_width=64"] if net.startswith("vgg") else []
-    )  # to draw 19 million weights takes seconds
+    width = ["net.head_width=64"] if net.startswith("vgg") else []  # to draw 19 million weights takes seconds
     overrides = (f"net={net}", f"loss={name}", *width, "epochs=1", "lr=1e-5")
     data = few_images(3, 8 if deep else 32, count=5)
     (row,) = rows_of(trainer_of(*overrides, dataset=data, loss=LOSSES[name]))
