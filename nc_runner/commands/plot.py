@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from nc_runner import flow_runs as flow_archive
@@ -35,6 +36,11 @@ def parser() -> argparse.ArgumentParser:
         choices=FORMATS,
         help="may be given several times (default: png and pdf)",
     )
+    result.add_argument(
+        "--html",
+        action="store_true",
+        help="also write report.html: claims, runs, figures, settings and all rows in one page",
+    )
     return result
 
 
@@ -42,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     chosen = parser().parse_args(arguments)
     try:
-        return _plot(chosen.runs, chosen.out, list(dict.fromkeys(chosen.formats or ("png", "pdf"))))
+        formats = list(dict.fromkeys(chosen.formats or ("png", "pdf")))
+        return _plot(chosen.runs, chosen.out, formats, chosen.html)
     except NCRunnerError as error:
         _complain(str(error))
         return FAILED
@@ -54,7 +61,7 @@ def _complain(message: str) -> None:
     print(f"nc-plot: {message}", file=sys.stderr)
 
 
-def _plot(paths: list[Path], out: Path | None, formats: list[str]) -> int:
+def _plot(paths: list[Path], out: Path | None, formats: list[str], html: bool) -> int:
     try:
         folders = archive.find_runs(paths)
     except RunFolderError as error:
@@ -82,10 +89,14 @@ def _plot(paths: list[Path], out: Path | None, formats: list[str]) -> int:
         out.mkdir(parents=True, exist_ok=True)
         if runs:
             write_summary(runs, out)
-        if drawn:
-            files, empty = draw_all(drawn, out, formats)
-        if flows:
-            files += draw_flows(flows, out, formats)
+        with tempfile.TemporaryDirectory(prefix="nc-plot-") as folder:
+            pictures = Path(folder) if html else None
+            if drawn:
+                files, empty = draw_all(drawn, out, formats, pictures)
+            if flows:
+                files += draw_flows(flows, out, formats, pictures)
+            if pictures:
+                files.append(_write_report(runs, flows, out, pictures))
     except OSError as error:
         raise RunFolderError(
             f"cannot write figures to {out}: {error.strerror or error}\nchoose another folder with --out DIR"
@@ -97,6 +108,15 @@ def _plot(paths: list[Path], out: Path | None, formats: list[str]) -> int:
     table = f" and {SUMMARY_FILE}" if runs else ""
     print(f"{len(files)} files{table} are in {_nearby(out)}")
     return DONE
+
+
+def _write_report(
+    runs: list[archive.Run], flows: list[flow_archive.FlowRun], out: Path, pictures: Path
+) -> Path:
+    from nc_runner.figures.claims import judge
+    from nc_runner.figures.report import write_report
+
+    return write_report(runs, flows, judge(runs), out, pictures)
 
 
 def _print_table(runs: list[archive.Run]) -> None:
