@@ -75,6 +75,7 @@ def render(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    claims = list(_claims(runs, judgements))
     return environment.from_string(_source("report.html")).render(
         version=__version__,
         style=Markup(style),
@@ -83,7 +84,8 @@ def render(
         script_hash=_hash(script),
         title=_title(runs, flows),
         facts=list(_facts(runs, flows)),
-        claims=list(_claims(runs, judgements)),
+        claims=claims,
+        alone=all(len(claim["judgements"]) == 1 for claim in claims),
         tally=Counter(over.verdict for over in overall(judgements)),
         verdicts=VERDICTS,
         terminal=f"{100 * TERMINAL_ACCURACY:g} %",
@@ -152,14 +154,13 @@ def _claims(runs: Sequence[Run], judgements: Sequence[Judgement]) -> Iterator[di
     numbers = {run.folder: number for number, run in enumerate(runs, start=1)}
     for over in overall(judgements):
         mine = [judgement for judgement in judgements if judgement.claim is over.claim]
-        kind = "runs" if any(judgement.run for judgement in mine) else "comparisons"
+        kind = "run" if any(judgement.run for judgement in mine) else "comparison"
         rest = ((over.fails, "fails" if over.fails == 1 else "fail"), (over.untold, "cannot be told"))
         yield {
             "claim": over.claim,
             "verdict": over.verdict,
-            "holds_in": f"{over.holds} of {len(mine)} {kind}",
+            "holds_in": f"{over.holds} of {len(mine)} {kind}{'s' * (len(mine) > 1)}",
             "others": [f"{count} {word}" for count, word in rest if count],
-            "only": mine[0] if len(mine) == 1 else None,
             "median": number_text(over.median),
             "judgements": [
                 {

@@ -41,6 +41,7 @@ _SHOWN = {
 }
 _NAMES = {"net": network_name, "data": data_set_name, "loss": loss_name}
 _WORDS = (*_NAMES, "state", "folder")
+_OWN = ("pid", "started", "ended", "seconds", "rows_digest")  # each run has its own: no difference to mark
 _LARGEST = 2**63  # a whole number above is text: a browser could not sort by it
 
 
@@ -127,7 +128,11 @@ def _differing(tables: Sequence[Mapping[str, Mapping[str, str]]]) -> set[tuple[s
         for group, pairs in table.items():
             for key, value in pairs.items():
                 values.setdefault((group, key), []).append(value)
-    return {key for key, found in values.items() if len(set(found)) > 1 or len(found) < len(tables)}
+    return {
+        (group, key)
+        for (group, key), found in values.items()
+        if key not in _OWN and (len(set(found)) > 1 or len(found) < len(tables))
+    }
 
 
 def run_name(run: Run) -> str:
