@@ -61,6 +61,7 @@ def test_the_installed_wheel_runs_and_plots_from_another_folder(wheel, tmp_path)
     where = call(python, "-c", "import nc_runner; print(nc_runner.__file__)")
     assert where.startswith(str(environment))
     assert "complete: " in call(environment / "bin" / "nc-run", "epochs=1", "threads=1")
-    call(environment / "bin" / "nc-plot", "outputs/", "--format", "png")
+    call(environment / "bin" / "nc-plot", "outputs/", "--html")
     assert (elsewhere / "outputs" / "figures" / "nc1.png").stat().st_size > 5000
+    assert "NC1 falls over training" in (elsewhere / "outputs" / "figures" / "report.html").read_text()
     call(python, "-m", "nc_runner", "--help")

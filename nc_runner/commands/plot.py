@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,11 @@ def parser() -> argparse.ArgumentParser:
         help="of the runs of each network, data set and loss: all (default); best-test: those of the setting "
         "with the best test accuracy after the last epoch, as in the paper; last: of the one started last",
     )
+    result.add_argument(
+        "--html",
+        action="store_true",
+        help="also write report.html: claims, runs, figures, settings and all rows in one page",
+    )
     return result
 
 
@@ -55,9 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     chosen = parser().parse_args(arguments)
     try:
-        return _plot(
-            chosen.runs, chosen.out, list(dict.fromkeys(chosen.formats or ("png", "pdf"))), chosen.select
-        )
+        formats = list(dict.fromkeys(chosen.formats or ("png", "pdf")))
+        return _plot(chosen.runs, chosen.out, formats, chosen.select, chosen.html)
     except NCRunnerError as error:
         _complain(str(error))
         return FAILED
@@ -69,7 +74,7 @@ def _complain(message: str) -> None:
     print(f"nc-plot: {message}", file=sys.stderr)
 
 
-def _plot(paths: list[Path], out: Path | None, formats: list[str], rule: str) -> int:
+def _plot(paths: list[Path], out: Path | None, formats: list[str], rule: str, html: bool) -> int:
     try:
         folders = archive.find_runs(paths)
     except RunFolderError as error:
@@ -98,18 +103,24 @@ def _plot(paths: list[Path], out: Path | None, formats: list[str], rule: str) ->
 
     runs, drawn = by_cell(runs), by_cell(drawn)
     out = out or Path(os.path.commonpath([path.resolve() for path in paths])) / "figures"
+    judgements = judge(runs)
     files: list[Path] = []
     empty: list[str] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
         if runs:
             write_summary(runs, out)
-            judgements = judge(runs)
             write_claims(judgements, out)
-        if drawn:
-            files, empty = draw_all(drawn, out, formats)
-        if flows:
-            files += draw_flows(flows, out, formats)
+        with tempfile.TemporaryDirectory(prefix="nc-plot-") as folder:
+            pictures = Path(folder) if html else None
+            if drawn:
+                files, empty = draw_all(drawn, out, formats, pictures)
+            if flows:
+                files += draw_flows(flows, out, formats, pictures)
+            if pictures:
+                from nc_runner.figures.report import write_report
+
+                files.append(write_report(runs, flows, judgements, out, pictures))
     except OSError as error:
         raise RunFolderError(
             f"cannot write figures to {out}: {error.strerror or error}\nchoose another folder with --out DIR"

@@ -1,5 +1,6 @@
 """nc-plot, the command: exit codes, messages, files."""
 
+import base64
 import csv
 import os
 import subprocess
@@ -58,6 +59,28 @@ def test_a_folder_of_runs_gives_all_figures_and_the_summary_without_torch(tmp_pa
         "summary.csv",
         "claims.csv",
     }
+
+
+def test_html_adds_the_report_and_nothing_else_without_torch(tmp_path):
+    write_run(tmp_path, epochs=6)
+    done = command(tmp_path, "--html", "--format", "png")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "heavy: matplotlib pandas numpy rich"
+    folder = tmp_path / "figures"
+    pictures = list(folder.glob("*.png"))
+    assert {path.suffix for path in folder.iterdir()} == {".png", ".csv", ".html"}
+    assert (folder / "report.html").read_text().count('src="data:image/svg+xml;base64,') == len(pictures)
+
+
+def test_html_takes_the_svg_files_that_are_written_anyway(tmp_path, few):
+    write_run(tmp_path, epochs=3)
+    assert plot.main([str(tmp_path), "--html", "--format", "svg"]) == 0
+    page = (tmp_path / "figures" / "report.html").read_text()
+    drawn = list((tmp_path / "figures").glob("*.svg"))
+    assert len(drawn) > 1
+    for picture in drawn:
+        assert base64.b64encode(picture.read_bytes()).decode() in page
 
 
 def test_help_and_bad_arguments_answer_at_once(tmp_path):
