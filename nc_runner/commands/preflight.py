@@ -14,6 +14,7 @@ from nc_runner import runs
 from nc_runner.commands.messages import explain
 from nc_runner.errors import RunFolderError
 from nc_runner.experiment import schema
+from nc_runner.sweeps import SweepRecord
 
 fresh_folders: set[Path] = set()  # run folders of this command that were not there when it began
 
@@ -29,6 +30,8 @@ class Refused(BaseException):
 class RefuseBadSettings(Callback):
     """Hydra calls this before it makes a folder."""
 
+    _record: SweepRecord | None = None  # held as long as the process lives: nc-status sees that by its lock
+
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         _inspect(config, "hydra.run.dir")
 
@@ -39,8 +42,12 @@ class RefuseBadSettings(Callback):
             jobs = _jobs(config)
         except Exception as error:
             raise Refused(error) from error
-        for job in jobs:
-            _inspect(job, "hydra.sweep.dir", "hydra.sweep.subdir")
+        planned = dict(_inspect(job, "hydra.sweep.dir", "hydra.sweep.subdir") for job in jobs)
+        self._record = _recorded(Path(str(OmegaConf.select(jobs[0], "hydra.sweep.dir"))), planned)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        if self._record is not None:
+            self._record.end()
 
 
 def _jobs(config: DictConfig) -> list[DictConfig]:
@@ -54,7 +61,16 @@ def _jobs(config: DictConfig) -> list[DictConfig]:
     return [loader.load_sweep_config(config, job) for batch in batches for job in batch]
 
 
-def _inspect(config: DictConfig, *folder_keys: str) -> None:
+def _recorded(root: Path, planned: dict[Path, dict[str, Any]]) -> SweepRecord | None:
+    """The list of the sweep's runs, for nc-status; a sweep does not fail for want of it."""
+    try:
+        return SweepRecord(root, planned)
+    except OSError:
+        return None
+
+
+def _inspect(config: DictConfig, *folder_keys: str) -> tuple[Path, dict[str, Any]]:
+    """The run's folder and settings. Raises Refused."""
     try:
         settings = schema.check(config)
         folder = Path(*(str(OmegaConf.select(config, key)) for key in folder_keys)).absolute()
@@ -64,6 +80,7 @@ def _inspect(config: DictConfig, *folder_keys: str) -> None:
             fresh_folders.add(folder)
     except Exception as error:
         raise Refused(error) from error
+    return folder, settings
 
 
 def check_owner(folder: Path, settings: dict[str, Any]) -> None:
