@@ -65,4 +65,5 @@ def test_the_installed_wheel_runs_and_plots_from_another_folder(wheel, tmp_path)
     assert "complete: " in call(environment / "bin" / "nc-run", "epochs=2", "threads=1")
     call(environment / "bin" / "nc-plot", "outputs/")
     assert (elsewhere / "outputs" / "figures" / "nc1.png").stat().st_size > 5000
+    assert "1 run: 1 complete" in call(environment / "bin" / "nc-status", "outputs/")
     call(python, "-m", "nc_runner", "--help")

@@ -28,9 +28,9 @@ _RESUMABLE = (runs.INTERRUPTED, KILLED, runs.FAILED, NOT_STARTED)
 _GIVEN_UP = (runs.COMPLETE, NOT_STARTED, WAITING, runs.INTERRUPTED)  # first to go where space is short
 _MOST_REASONS = 5
 
-# Heading and width of the columns after the name, each with a space of two before it
+# Heading and width of the columns after the name
 _COLUMNS = (("state", 11), ("epoch", 9), ("NC1", 7), ("test", 6), ("left", 8))
-_BESIDE = sum(2 + width for _, width in _COLUMNS)
+_LEAST_NAME = 12
 
 
 def render(
@@ -89,8 +89,18 @@ def shorten(name: str, width: int) -> str:
     """
     if len(name) <= width:
         return name
-    end = min(8, width // 2)
+    end = min(8, width - 4)
     return f"{name[: width - end - 1]}…{name[len(name) - end :]}"
+
+
+def _gap(width: int | None) -> int:
+    """Spaces between two columns: fewer in a narrow window."""
+    return 2 if width is None or width >= 72 else 1
+
+
+def _beside(width: int | None) -> int:
+    """The place that all columns but the name take."""
+    return sum(_gap(width) + column for _, column in _COLUMNS)
 
 
 def _flat(shown: Sequence[RunStatus], width: int | None) -> bool:
@@ -99,7 +109,7 @@ def _flat(shown: Sequence[RunStatus], width: int | None) -> bool:
         return True
     cells = len({run.folder.parent for run in shown})
     longest = max((len(_nearby(run.folder)) for run in shown), default=0)
-    return 2 * cells > len(shown) > 1 and longest + _BESIDE <= width
+    return 2 * cells > len(shown) > 1 and longest + _beside(width) <= width
 
 
 def _lines(shown: Sequence[RunStatus], width: int | None) -> int:
@@ -112,9 +122,14 @@ def _tables(shown: Sequence[RunStatus], width: int | None) -> list[RenderableTyp
         return []
     flat = _flat(shown, width)
     names = [_nearby(run.folder) if flat else f"  {_printable(run.folder.name)}" for run in shown]
-    room = max(map(len, names)) if width is None else min(max(map(len, names)), max(width - _BESIDE, 12))
+    room = (
+        max(map(len, names))
+        if width is None
+        else min(max(map(len, names)), max(width - _beside(width), _LEAST_NAME))
+    )
     room = max(room, 3)
-    header = _table(room, show_header=True)
+    gap = _gap(width)
+    header = _table(room, gap, show_header=True)
     if flat:
         for run, name in zip(shown, names, strict=True):
             _add(header, run, shorten(name, room))
@@ -123,16 +138,16 @@ def _tables(shown: Sequence[RunStatus], width: int | None) -> list[RenderableTyp
     for parent, members in groupby(zip(shown, names, strict=True), key=lambda pair: pair[0].folder.parent):
         heading = _nearby(parent)
         parts.append(Text(heading if width is None else shorten(heading, width), style="bold"))
-        table = _table(room)
+        table = _table(room, gap)
         for run, name in members:
             _add(table, run, shorten(name, room))
         parts.append(table)
     return parts
 
 
-def _table(room: int, show_header: bool = False) -> Table:
+def _table(room: int, gap: int, show_header: bool = False) -> Table:
     table = Table(
-        box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=show_header, header_style="bold"
+        box=None, padding=(0, gap, 0, 0), pad_edge=False, show_header=show_header, header_style="bold"
     )
     table.add_column("run", width=room, no_wrap=True)
     for heading, width in _COLUMNS:

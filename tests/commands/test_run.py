@@ -93,6 +93,7 @@ def test_a_sweep_runs_every_combination_and_lists_them_at_the_end(tmp_path):
     assert "4 runs, 4 complete, 0 failed" in result.stdout
     again = nc_run(*command, cwd=tmp_path)
     assert again.stdout.count("already complete") == 4
+    assert not list((tmp_path / "outputs" / ".sweeps").iterdir())  # nothing is left for nc-status to wait for
 
 
 def test_runs_of_one_sweep_equal_single_runs(tmp_path):
