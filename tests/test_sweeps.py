@@ -6,6 +6,7 @@ import pytest
 from synthetic import write_run
 
 from nc_runner import runs, sweeps
+from nc_runner.commands import preflight
 from nc_runner.sweeps import SweepRecord, find_sweeps
 
 
@@ -98,10 +99,14 @@ def test_a_damaged_list_is_passed_over_and_cleared_away(tmp_path, content):
 
 
 def test_a_list_that_cannot_be_written_does_not_hold_up_the_sweep(tmp_path):
-    from nc_runner.commands.preflight import _recorded
-
     (tmp_path / runs.SWEEPS_FOLDER).write_text("a file in the way")
-    assert _recorded(tmp_path, plan(tmp_path, "a")) is None
+    preflight._begin_record(tmp_path, plan(tmp_path, "a"))
+    preflight._end_record()
+    (tmp_path / runs.SWEEPS_FOLDER).unlink()
+    preflight._begin_record(tmp_path, plan(tmp_path, "a"))
+    assert find_sweeps([tmp_path])[0].alive
+    preflight._end_record()
+    assert not find_sweeps([tmp_path])[0].alive
 
 
 def test_lists_are_no_runs(tmp_path):

@@ -6,10 +6,16 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nc_runner import flow_runs as flow_archive
 from nc_runner import runs as archive
 from nc_runner.errors import NCRunnerError, RunFolderError
+from nc_runner.figures.seeds import group_seeds
+from nc_runner.figures.select import RULES, select
+
+if TYPE_CHECKING:
+    from nc_runner.figures.claims import Judgement
 
 FORMATS = ("png", "pdf", "svg")
 DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
@@ -35,6 +41,13 @@ def parser() -> argparse.ArgumentParser:
         choices=FORMATS,
         help="may be given several times (default: png and pdf)",
     )
+    result.add_argument(
+        "--select",
+        choices=RULES,
+        default=RULES[0],
+        help="of the runs of each network, data set and loss: all (default); best-test: those of the setting "
+        "with the best test accuracy after the last epoch, as in the paper; last: of the one started last",
+    )
     return result
 
 
@@ -42,7 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     chosen = parser().parse_args(arguments)
     try:
-        return _plot(chosen.runs, chosen.out, list(dict.fromkeys(chosen.formats or ("png", "pdf"))))
+        return _plot(
+            chosen.runs, chosen.out, list(dict.fromkeys(chosen.formats or ("png", "pdf"))), chosen.select
+        )
     except NCRunnerError as error:
         _complain(str(error))
         return FAILED
@@ -54,7 +69,7 @@ def _complain(message: str) -> None:
     print(f"nc-plot: {message}", file=sys.stderr)
 
 
-def _plot(paths: list[Path], out: Path | None, formats: list[str]) -> int:
+def _plot(paths: list[Path], out: Path | None, formats: list[str], rule: str) -> int:
     try:
         folders = archive.find_runs(paths)
     except RunFolderError as error:
@@ -64,12 +79,16 @@ def _plot(paths: list[Path], out: Path | None, formats: list[str]) -> int:
         _complain(f"no runs in {', '.join(map(str, paths))}: no folder there holds a {archive.RUN_FILE}")
         return BAD_ARGUMENTS
     runs, flows = _read(folders)
+    runs, remarks = select(runs, rule)
+    for remark in remarks:
+        _complain(remark)
     drawn = [run for run in runs if len(run.rows)]
     if not drawn and not flows:
         _complain("nothing to draw: none of these runs can be read and has a measured epoch")
         return FAILED
 
     # Imported late: they bring matplotlib, which help and errors need not wait for.
+    from nc_runner.figures.claims import CLAIMS_FILE, judge, write_claims
     from nc_runner.figures.draw import draw_all
     from nc_runner.figures.flow import draw_flows
     from nc_runner.figures.summary import SUMMARY_FILE, by_cell, write_summary
@@ -82,6 +101,8 @@ def _plot(paths: list[Path], out: Path | None, formats: list[str]) -> int:
         out.mkdir(parents=True, exist_ok=True)
         if runs:
             write_summary(runs, out)
+            judgements = judge(runs)
+            write_claims(judgements, out)
         if drawn:
             files, empty = draw_all(drawn, out, formats)
         if flows:
@@ -93,18 +114,21 @@ def _plot(paths: list[Path], out: Path | None, formats: list[str]) -> int:
     for name in empty:
         _complain(f"the figure {name} is left out: no run has values for it")
     if runs:
-        _print_table(runs)
-    table = f" and {SUMMARY_FILE}" if runs else ""
+        _print_tables(runs, judgements)
+    table = f", {SUMMARY_FILE} and {CLAIMS_FILE}" if runs else ""
     print(f"{len(files)} files{table} are in {_nearby(out)}")
     return DONE
 
 
-def _print_table(runs: list[archive.Run]) -> None:
+def _print_tables(runs: list[archive.Run], judgements: list[Judgement]) -> None:
     from rich.console import Console
 
+    from nc_runner.figures.claims import overall, print_claims
     from nc_runner.figures.summary import print_table
 
-    print_table(runs, Console())
+    console = Console()
+    print_table(group_seeds(runs), console)
+    print_claims(overall(judgements), console)
 
 
 def _read(folders: list[Path]) -> tuple[list[archive.Run], list[flow_archive.FlowRun]]:

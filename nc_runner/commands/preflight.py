@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ from nc_runner.errors import RunFolderError
 from nc_runner.experiment import schema
 from nc_runner.sweeps import SweepRecord
 
+show_only = False  # of a sweep: print every run's settings, run none
 fresh_folders: set[Path] = set()  # run folders of this command that were not there when it began
+# The sweep's list, locked as long as it goes on. Not in the callback: launchers send that to other processes.
+_record: SweepRecord | None = None
+
+
+class Shown(BaseException):
+    """Ends the command after ``-m --cfg job`` has printed the settings of every run."""
 
 
 class Refused(BaseException):
@@ -30,8 +38,6 @@ class Refused(BaseException):
 class RefuseBadSettings(Callback):
     """Hydra calls this before it makes a folder."""
 
-    _record: SweepRecord | None = None  # held as long as the process lives: nc-status sees that by its lock
-
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         _inspect(config, "hydra.run.dir")
 
@@ -42,12 +48,24 @@ class RefuseBadSettings(Callback):
             jobs = _jobs(config)
         except Exception as error:
             raise Refused(error) from error
+        if show_only:
+            for job in jobs:
+                _show(job)
+            raise Shown
         planned = dict(_inspect(job, "hydra.sweep.dir", "hydra.sweep.subdir") for job in jobs)
-        self._record = _recorded(Path(str(OmegaConf.select(jobs[0], "hydra.sweep.dir"))), planned)
+        _begin_record(Path(str(OmegaConf.select(jobs[0], "hydra.sweep.dir"))), planned)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        if self._record is not None:
-            self._record.end()
+        _end_record()
+
+
+def _show(job: DictConfig) -> None:
+    """Print a run's settings as one YAML document, headed by its overrides."""
+    try:
+        settings = schema.check(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
+    except Exception as error:
+        raise Refused(error) from error
+    print(f"---\n# nc-run {' '.join(job.hydra.overrides.task)}\n{OmegaConf.to_yaml(settings)}", end="")
 
 
 def _jobs(config: DictConfig) -> list[DictConfig]:
@@ -61,12 +79,19 @@ def _jobs(config: DictConfig) -> list[DictConfig]:
     return [loader.load_sweep_config(config, job) for batch in batches for job in batch]
 
 
-def _recorded(root: Path, planned: dict[Path, dict[str, Any]]) -> SweepRecord | None:
-    """The list of the sweep's runs, for nc-status; a sweep does not fail for want of it."""
-    try:
-        return SweepRecord(root, planned)
-    except OSError:
-        return None
+def _begin_record(root: Path, planned: dict[Path, dict[str, Any]]) -> None:
+    """List the sweep's runs for nc-status; a sweep does not fail for want of that."""
+    global _record
+    with suppress(OSError):
+        _record = SweepRecord(root, planned)
+
+
+def _end_record() -> None:
+    global _record
+    record, _record = _record, None
+    if record is not None:
+        with suppress(OSError):
+            record.end()
 
 
 def _inspect(config: DictConfig, *folder_keys: str) -> tuple[Path, dict[str, Any]]:

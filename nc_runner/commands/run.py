@@ -66,6 +66,7 @@ def _hydra(arguments: list[str]) -> int:
     _outcomes.clear()
     preflight.fresh_folders.clear()
     command = hydra.main(config_path="pkg://nc_runner.conf", config_name="config", version_base="1.3")(_job)
+    arguments, preflight.show_only = _asks_to_show_a_sweep(arguments)
     before = sys.argv
     sys.argv = ["nc-run", *arguments]
     os.environ[FULL_ERROR] = "1"  # Hydra then hands its errors to us
@@ -75,6 +76,8 @@ def _hydra(arguments: list[str]) -> int:
         if wants_traceback:
             raise
         return _say(*preflight.explained(refused))
+    except preflight.Shown:
+        return 0
     except StopRequested as stop:
         return _say("give the same command again to go on", stop.exit_code)
     except MissingConfigException as error:
@@ -96,6 +99,17 @@ def _hydra(arguments: list[str]) -> int:
         if not wants_traceback:
             os.environ.pop(FULL_ERROR, None)
     return _conclude()
+
+
+def _asks_to_show_a_sweep(arguments: list[str]) -> tuple[list[str], bool]:
+    """``-m --cfg job``, which Hydra refuses: the arguments without ``--cfg job``, and True."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return arguments, False
+    kept = [argument for argument in arguments if argument not in ("--resolve", "--cfg=job", "-c=job")]
+    for i, argument in enumerate(kept):
+        if argument in ("--cfg", "-c") and kept[i + 1 : i + 2] == ["job"]:
+            return kept[:i] + kept[i + 2 :], True
+    return (kept, True) if "--cfg=job" in arguments else (arguments, False)
 
 
 def _register_folder_name() -> None:

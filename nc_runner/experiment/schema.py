@@ -21,6 +21,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from nc_runner import runs
 from nc_runner.errors import ConfigError
+from nc_runner.experiment import cells
 
 # The authors' measurement epochs (their public notebook, 350 epochs).
 PAPER_EPOCHS = (
@@ -273,6 +274,7 @@ class Config:
         "gradient, or least_squares (refit after every epoch)", choices=("gradient", "least_squares")
     )
     analysis: Analysis = field(default_factory=Analysis, metadata={"meaning": "the measurement"})
+    cells: Any = setting("an experiment's table of settings by data set and network family", decides=False)
     checkpoint_seconds: float = setting("between two checkpoints; 0: every epoch", minimum=0, decides=False)
     overwrite: bool = setting("start anew, keep the old folder beside", decides=False)
     progress: str = setting(
@@ -286,6 +288,7 @@ NETWORK_FAMILIES = {"resnet": ResNet, "vgg": VGG, "densenet": DenseNet}
 
 def register() -> None:
     """Make the schema known to Hydra; config.yaml and net/*.yaml name it in their defaults lists."""
+    cells.register()
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for family, node in NETWORK_FAMILIES.items():
@@ -356,6 +359,7 @@ def check(config: DictConfig) -> dict[str, Any]:
                 raise ConfigError(f"{key}={_shown(value)} is refused: {key} {problem}")
     if problem := _name_problem(net["name"]):
         raise ConfigError(f"net.name={net['name']} is refused: net.name {problem}")
+    settings.pop("cells")  # what a run takes from the table stands in its settings
     _check_ood(settings["analysis"])
     if len(settings["data"]["mean"]) != len(settings["data"]["std"]):
         raise ConfigError("data.mean and data.std differ in length\ngive one number per channel for each")

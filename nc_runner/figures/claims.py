@@ -16,11 +16,16 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from nc_runner import runs as archive
 from nc_runner.figures.style import data_set_name, loss_name, network_name
 from nc_runner.figures.summary import by_cell, terminal_phase_start
 from nc_runner.runs import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 CLAIMS_FILE = "claims.csv"
 HOLDS, FAILS, UNTOLD = "holds", "fails", "cannot be told"
@@ -140,13 +145,13 @@ CLAIMS = (*(claim for pair in FALLS.values() for claim in pair), PERP, TEST_ACCU
 
 
 def judge(runs: Sequence[Run]) -> list[Judgement]:
-    """Every claim about every run, in the order of the figures; then MSE beside CE for each network and data."""
+    """Every claim about every run, in the order of the figures; then MSE beside CE for each cell."""
     ordered = by_cell(runs)
     return [judgement for run in ordered for judgement in judge_run(run)] + list(_compare_losses(ordered))
 
 
 def judge_run(run: Run) -> list[Judgement]:
-    """The claims that can be made about one run alone. L_perp is judged for MSE, of which the paper says it."""
+    """The claims about one run alone. That of L_perp is made for MSE, of which the paper says it."""
     result = []
 
     def add(claim: Claim, verdict: str, number: float | None, reason: str) -> None:
@@ -286,6 +291,43 @@ def write_claims(judgements: Sequence[Judgement], out: Path) -> Path:
     path = out / CLAIMS_FILE
     archive.write_atomically(path, text.getvalue().encode("utf-8", errors="backslashreplace"))
     return path
+
+
+def print_claims(overalls: Sequence[Overall], console: Console) -> None:
+    """Each claim's verdict over all runs, for the terminal; nothing where nothing was judged."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not overalls:
+        return
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("the paper's claims", width=30, no_wrap=True, overflow="ellipsis")
+    table.add_column("falls over training", width=23, no_wrap=True)
+    table.add_column("in the terminal phase", width=23, no_wrap=True)
+    for subject, group in groupby(overalls, key=lambda line: line.claim.subject):
+        cells = {line.claim.aspect == TRAINING: line for line in group}
+        table.add_row(Text(subject), *(_verdict_cell(cells.get(first)) for first in (True, False)))
+    console.print()
+    console.print(table)
+    console.print(
+        "holds: in all runs that can tell; beside it in how many of them, and the median of\n"
+        f"the number that decides. Every verdict, with its number and reason: {CLAIMS_FILE}",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _verdict_cell(line: Overall | None) -> Text:
+    from rich.text import Text
+
+    if line is None:
+        return Text("")
+    told = line.holds + line.fails
+    if not told:
+        return Text(line.verdict, style="dim")
+    number = "" if line.median is None else f"  {line.median:.2g}"
+    style = "green" if line.verdict == HOLDS else "red"
+    return Text.assemble((f"{line.verdict:<5}", style), f" {line.holds}/{told}{number}")
 
 
 def where(judgement: Judgement) -> str:

@@ -14,12 +14,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from nc_runner.figures.catalogue import CATALOGUE, Entry
 from nc_runner.figures.files import write_figure
 from nc_runner.figures.grid import LegendEntry, linear_scale, panel_grid
 from nc_runner.figures.layers import LAYER_CATALOGUE, draw_layers, has_layers
 from nc_runner.figures.panel import (
+    BAND_ALPHA,
     END_MARKERS,
     draw_run,
     draw_start,
@@ -28,6 +30,7 @@ from nc_runner.figures.panel import (
     traces_of,
     y_scale,
 )
+from nc_runner.figures.seeds import SeedGroup, group_seeds, members
 from nc_runner.figures.style import (
     GREY,
     LINE_STYLES,
@@ -79,8 +82,11 @@ def _file_name(text: str) -> str:
 def draw_all(runs: Sequence[Run], out: Path, formats: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Write every figure of ``runs`` into the folder ``out``; return the files, and the figures without data.
 
+    Runs that differ in their seed alone are drawn as their median and range.
+
     Raises :class:`OSError` where a file cannot be written.
     """
+    runs = group_seeds(runs)
     todo = jobs(runs)
     write = partial(_write, runs=runs, out=out, formats=formats)
     networks, data_sets, _ = zip(*(run.cell for run in runs), strict=True)
@@ -191,6 +197,13 @@ def _legend(
         colour = looks[losses[0]][0] if len(losses) == 1 else GREY
         words = f"terminal phase ({100 * TERMINAL_ACCURACY:g} % correct)"
         yield LegendEntry(line(colour, (0.0, TERMINAL_PHASE_DASHES), width=0.9), words)
+    counts = sorted({len(members(run)) for run in runs if isinstance(run, SeedGroup)})
+    if counts:
+        seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        words = f"median{'' if entry.spectrum else ' and range'} of {seeds} seeds"
+        yield LegendEntry(
+            Patch(facecolor=GREY, alpha=0.0 if entry.spectrum else BAND_ALPHA, linewidth=0.0), words
+        )
     states = {run.state for run in runs}
     for marker, words in _MARKER_WORDS.items():
         if any(END_MARKERS.get(state) == marker for state in states):
