@@ -64,4 +64,5 @@ def test_the_installed_wheel_runs_and_plots_from_another_folder(wheel, tmp_path)
     call(environment / "bin" / "nc-plot", "outputs/", "--html")
     assert (elsewhere / "outputs" / "figures" / "nc1.png").stat().st_size > 5000
     assert "NC1 falls over training" in (elsewhere / "outputs" / "figures" / "report.html").read_text()
+    assert "1 run: 1 complete" in call(environment / "bin" / "nc-status", "outputs/")
     call(python, "-m", "nc_runner", "--help")

@@ -11,6 +11,7 @@ from typing import Any
 
 from nc_runner import __version__, runs
 from nc_runner.errors import ConfigError, NCRunnerError, RunFolderError
+from nc_runner.locks import PATIENCE
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -164,7 +165,7 @@ def _attempt(settings: dict[str, Any], folder: Path, shown: Path, signals: Any) 
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(folder / runs.LOCK_FILE, timeout=0):
+        with FileLock(folder / runs.LOCK_FILE, timeout=PATIENCE):
             if settings["overwrite"]:
                 folder = _replace(folder)
             state = _state_of(folder)

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import torchvision
 import nc_runner
 from nc_runner import runs
 from nc_runner.errors import ConfigError, DivergedError, NCRunnerError, RunFolderError, TrainingError
+from nc_runner.experiment.board import Board
 from nc_runner.experiment.checkpoint import drop_previous, load_checkpoint, save_checkpoint
 from nc_runner.experiment.data import load_dataset
 from nc_runner.experiment.devices import choose_device, device_name
@@ -119,6 +120,8 @@ def _train(trainer: Trainer, writer: runs.RunWriter, signals: StopSignals) -> No
     def on_row(row: dict[str, Any]) -> None:
         with _disk_advice(writer.folder):
             writer.append(row)
+            if board is not None:
+                board.add(row)
         log.info(describe(row, trainer.epochs))
         display.row(row)
 
@@ -130,7 +133,11 @@ def _train(trainer: Trainer, writer: runs.RunWriter, signals: StopSignals) -> No
         if settings["checkpoint_seconds"] == 0 or trainer.epoch == trainer.epochs:
             save()
 
-    with choose_progress(settings["progress"], trainer.epochs) as display, _memory_advice(settings):
+    with (
+        choose_progress(settings["progress"], trainer.epochs) as display,
+        Board(writer.folder) if settings["tensorboard"] else nullcontext() as board,
+        _memory_advice(settings),
+    ):
         trainer.run(on_step, on_row, on_epoch, on_layers)
 
 

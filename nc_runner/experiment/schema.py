@@ -13,6 +13,7 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from importlib import resources
+from importlib.util import find_spec
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -159,6 +160,13 @@ def _device_problem(value: Any) -> str | None:
     return None
 
 
+def _tensorboard_problem(value: Any) -> str | None:
+    found = find_spec("tensorboard") if value else None
+    if not value or (found is not None and found.origin):  # without an origin: any folder of that name
+        return None
+    return "needs a package that is not installed\ninstall it: pip install tensorboard"
+
+
 def _std_problem(value: Any) -> str | None:
     return "must be above 0 in every channel" if any(std <= 0 for std in value) else None
 
@@ -272,6 +280,7 @@ class Config:
     progress: str = setting(
         "auto (live on a terminal)", choices=("auto", "live", "plain", "none"), decides=False
     )
+    tensorboard: bool = setting("log each row for TensorBoard too", check=_tensorboard_problem, decides=False)
 
 
 NETWORK_FAMILIES = {"resnet": ResNet, "vgg": VGG, "densenet": DenseNet}

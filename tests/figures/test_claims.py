@@ -108,8 +108,12 @@ def losses(tmp_path, mse, ce, **options):
 
 @pytest.mark.parametrize(
     ("mse", "ce", "number", "expected"),
-    [([0.9], [0.905], -0.5, HOLDS), ([0.9], [0.92], -2.0, FAILS), ([0.5, 0.9, 0.95], [0.8, 0.85, 1], 5.0, HOLDS)],
-)  # fmt: skip
+    [
+        ([0.9], [0.905], -0.5, HOLDS),
+        ([0.9], [0.92], -2.0, FAILS),
+        ([0.5, 0.9, 0.95], [0.8, 0.85, 1], 5.0, HOLDS),
+    ],
+)
 def test_mse_beside_ce_compares_medians_over_seeds(tmp_path, mse, ce, number, expected):
     judgement = verdict(losses(tmp_path, mse, ce), "mse_comparable_to_ce")
     assert (judgement.verdict, judgement.run) == (expected, None)
