@@ -123,7 +123,7 @@ def _leave_interrupts_to_parent() -> None:
 
 
 def _write(
-    job: Job, runs: Sequence[Run], out: Path, formats: Sequence[str], pictures: Path | None
+    job: Job, runs: Sequence[Run], out: Path, formats: Sequence[str], pictures: Path | None = None
 ) -> list[Path]:
     return write_figure(lambda: draw_figure(job, runs), job.name, out, formats, pictures)
 
