@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from nc_runner import runs
 from nc_runner.commands.messages import explain
 from nc_runner.errors import RunFolderError
-from nc_runner.experiment import schema
+from nc_runner.experiment import schema, torchrun
 from nc_runner.sweeps import SweepRecord
 
 show_only = False  # of a sweep: print every run's settings, run none
@@ -45,6 +45,7 @@ class RefuseBadSettings(Callback):
         if not str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
             return  # another sweeper chooses its runs as it goes; each is checked when it starts
         try:
+            torchrun.check_launcher(str(config.hydra.launcher.get("_target_", "")))
             jobs = _jobs(config)
         except Exception as error:
             raise Refused(error) from error
@@ -98,6 +99,7 @@ def _inspect(config: DictConfig, *folder_keys: str) -> tuple[Path, dict[str, Any
     """The run's folder and settings. Raises Refused."""
     try:
         settings = schema.check(config)
+        torchrun.check(settings)
         folder = Path(*(str(OmegaConf.select(config, key)) for key in folder_keys)).absolute()
         if folder.exists():
             check_owner(folder, settings)

@@ -11,6 +11,7 @@ from typing import Any
 
 from nc_runner import __version__, runs
 from nc_runner.errors import ConfigError, NCRunnerError, RunFolderError
+from nc_runner.experiment import torchrun
 from nc_runner.locks import PATIENCE
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -32,7 +33,17 @@ _wants_traceback = False
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    here = torchrun.place()
+    if here.rank:
+        return _follow()
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        if here.size > 1:
+            _dismiss()
+
+
+def _main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         from nc_runner.commands.help import show
 
@@ -48,6 +59,23 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _follow() -> int:
+    """Under torchrun process 0 alone reads the command line; the others compute what it calls them to."""
+    from nc_runner.experiment.crew import follow
+    from nc_runner.experiment.run import assist
+
+    try:
+        return follow(assist)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dismiss() -> None:
+    from nc_runner.experiment.crew import dismiss
+
+    dismiss()
 
 
 def _hydra(arguments: list[str]) -> int:
@@ -79,7 +107,7 @@ def _hydra(arguments: list[str]) -> int:
     except preflight.Shown:
         return 0
     except StopRequested as stop:
-        return _say("give the same command again to go on", stop.exit_code)
+        return _say(stop.advice, stop.exit_code)
     except MissingConfigException as error:
         if wants_traceback:
             raise
@@ -141,6 +169,7 @@ def _job(config: Any) -> float:
     try:
         with StopSignals() as signals:
             settings = schema.check(config)
+            torchrun.check(settings)
             preflight.check_owner(folder, settings)
             return _attempt(settings, folder, shown, signals)
     except StopRequested:
@@ -251,6 +280,8 @@ def _conclude() -> int:
 
 def _say(message: str, code: int) -> int:
     print(f"nc-run: {message}", file=sys.stderr)
+    if code:
+        torchrun.report(message)
     return code
 
 

@@ -270,6 +270,9 @@ class Config:
     precision: str = setting("of training alone", choices=("fp32", "tf32", "bf16"))
     channels_last: bool = setting("memory layout of images and convolutions")
     compile: bool = setting("torch.compile the network for training")
+    sync_batchnorm: bool = setting(
+        "under torchrun: batch norm over all processes' images, as in one process", neutral=(False,)
+    )
     classifier: str = setting(
         "gradient, or least_squares (refit after every epoch)", choices=("gradient", "least_squares")
     )
