@@ -81,27 +81,36 @@ class Overall:
     median: float | None  # of the deciding numbers
 
 
-MEASURES = {  # column: what to call it
-    "nc1": "NC1",
-    "nc2_equinorm_means": "NC2 equal norms, means",
-    "nc2_equinorm_classifier": "NC2 equal norms, classifier",
-    "nc2_equiangular_means": "NC2 equal angles, means",
-    "nc2_equiangular_classifier": "NC2 equal angles, classifier",
-    "nc2_maxangle_means": "NC2 maximal angles, means",
-    "nc2_maxangle_classifier": "NC2 maximal angles, classifier",
-    "nc3_self_duality": "NC3 self-duality",
-    "nc4_ncc_mismatch": "NC4 nearest class mean",
+MEASURES = {  # column: what to call it, for short and in a sentence
+    "nc1": ("NC1", "NC1"),
+    "nc2_equinorm_means": ("NC2 equal norms, means", "NC2, the spread of the class means' norms,"),
+    "nc2_equinorm_classifier": ("NC2 equal norms, classifier", "NC2, the spread of the classifier's norms,"),
+    "nc2_equiangular_means": ("NC2 equal angles, means", "NC2, the spread of the class means' angles,"),
+    "nc2_equiangular_classifier": (
+        "NC2 equal angles, classifier",
+        "NC2, the spread of the classifier's angles,",
+    ),
+    "nc2_maxangle_means": (
+        "NC2 maximal angles, means",
+        "NC2, the class means' distance from maximal angles,",
+    ),
+    "nc2_maxangle_classifier": (
+        "NC2 maximal angles, classifier",
+        "NC2, the classifier's distance from maximal angles,",
+    ),
+    "nc3_self_duality": ("NC3 self-duality", "NC3, the distance from self-duality,"),
+    "nc4_ncc_mismatch": ("NC4 nearest class mean", "NC4, the mismatch with the nearest class mean,"),
 }
 
 
 def _falls(column: str) -> tuple[Claim, Claim]:
-    subject = MEASURES[column]
+    subject, measure = MEASURES[column]
     return (
         Claim(
             f"{column}_falls",
             subject,
             TRAINING,
-            f"{subject} falls over training",
+            f"{measure} falls over training",
             "last / first epoch",
             "below 1",
         ),
@@ -109,7 +118,7 @@ def _falls(column: str) -> tuple[Claim, Claim]:
             f"{column}_falls_in_phase",
             subject,
             PHASE,
-            f"{subject} goes on falling after the terminal phase began",
+            f"{measure} goes on falling after the terminal phase began",
             "last epoch / first of the phase",
             "below 1",
         ),
