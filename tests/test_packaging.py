@@ -40,12 +40,10 @@ def test_the_wheel_holds_every_module_and_every_config(wheel):
 def test_the_installed_wheel_runs_and_plots_from_another_folder(wheel, tmp_path):
     """The environment sees this one's torch and the other dependencies, but not the checkout."""
     environment = tmp_path / "environment"
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, timeout=120)
     python = environment / "bin" / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)],
-        check=True, timeout=120,
-    )  # fmt: skip
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--no-index", str(wheel)], check=True, timeout=120)
     (libraries,) = environment.glob("lib/python*/site-packages")
     import torch
 
@@ -62,7 +60,9 @@ def test_the_installed_wheel_runs_and_plots_from_another_folder(wheel, tmp_path)
 
     where = call(python, "-c", "import nc_runner; print(nc_runner.__file__)")
     assert where.startswith(str(environment))
-    assert "complete: " in call(environment / "bin" / "nc-run", "epochs=2", "threads=1")
-    call(environment / "bin" / "nc-plot", "outputs/")
+    assert "complete: " in call(environment / "bin" / "nc-run", "epochs=1", "threads=1")
+    call(environment / "bin" / "nc-plot", "outputs/", "--html")
     assert (elsewhere / "outputs" / "figures" / "nc1.png").stat().st_size > 5000
+    assert "NC1 falls over training" in (elsewhere / "outputs" / "figures" / "report.html").read_text()
+    assert "1 run: 1 complete" in call(environment / "bin" / "nc-status", "outputs/")
     call(python, "-m", "nc_runner", "--help")

@@ -12,6 +12,7 @@ from typing import Any
 from nc_runner import __version__, runs
 from nc_runner.errors import ConfigError, NCRunnerError, RunFolderError
 from nc_runner.experiment import torchrun
+from nc_runner.locks import PATIENCE
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -93,6 +94,7 @@ def _hydra(arguments: list[str]) -> int:
     _outcomes.clear()
     preflight.fresh_folders.clear()
     command = hydra.main(config_path="pkg://nc_runner.conf", config_name="config", version_base="1.3")(_job)
+    arguments, preflight.show_only = _asks_to_show_a_sweep(arguments)
     before = sys.argv
     sys.argv = ["nc-run", *arguments]
     os.environ[FULL_ERROR] = "1"  # Hydra then hands its errors to us
@@ -102,6 +104,8 @@ def _hydra(arguments: list[str]) -> int:
         if wants_traceback:
             raise
         return _say(*preflight.explained(refused))
+    except preflight.Shown:
+        return 0
     except StopRequested as stop:
         return _say(stop.advice, stop.exit_code)
     except MissingConfigException as error:
@@ -123,6 +127,17 @@ def _hydra(arguments: list[str]) -> int:
         if not wants_traceback:
             os.environ.pop(FULL_ERROR, None)
     return _conclude()
+
+
+def _asks_to_show_a_sweep(arguments: list[str]) -> tuple[list[str], bool]:
+    """``-m --cfg job``, which Hydra refuses: the arguments without ``--cfg job``, and True."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return arguments, False
+    kept = [argument for argument in arguments if argument not in ("--resolve", "--cfg=job", "-c=job")]
+    for i, argument in enumerate(kept):
+        if argument in ("--cfg", "-c") and kept[i + 1 : i + 2] == ["job"]:
+            return kept[:i] + kept[i + 2 :], True
+    return (kept, True) if "--cfg=job" in arguments else (arguments, False)
 
 
 def _register_folder_name() -> None:
@@ -179,7 +194,7 @@ def _attempt(settings: dict[str, Any], folder: Path, shown: Path, signals: Any) 
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(folder / runs.LOCK_FILE, timeout=0):
+        with FileLock(folder / runs.LOCK_FILE, timeout=PATIENCE):
             if settings["overwrite"]:
                 folder = _replace(folder)
             state = _state_of(folder)

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import nc_runner
 from nc_runner import runs
 from nc_runner.errors import ConfigError, DivergedError, NCRunnerError, RunFolderError
 from nc_runner.experiment.advice import disk_advice, memory_advice
+from nc_runner.experiment.board import Board
 from nc_runner.experiment.checkpoint import drop_previous, load_checkpoint, save_checkpoint
 from nc_runner.experiment.crew import lead, understood
 from nc_runner.experiment.data import load_dataset
@@ -146,6 +147,8 @@ def _train(trainer: Trainer, writer: runs.RunWriter | None, signals: StopSignals
         if writer is not None:
             with disk_advice(writer.folder):
                 writer.append(row)
+                if board is not None:
+                    board.add(row)
             log.info(describe(row, trainer.epochs))
         display.row(row)
 
@@ -160,7 +163,8 @@ def _train(trainer: Trainer, writer: runs.RunWriter | None, signals: StopSignals
 
     silent = ProgressDisplay(trainer.epochs)
     chosen = choose_progress(settings["progress"], trainer.epochs) if writer is not None else silent
-    with chosen as display, memory_advice(settings), understood():
+    events = Board(writer.folder) if settings["tensorboard"] and writer is not None else nullcontext()
+    with chosen as display, events as board, memory_advice(settings), understood():
         trainer.run(on_step, on_row, on_epoch, on_layers)
 
 
