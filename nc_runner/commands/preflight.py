@@ -42,10 +42,10 @@ class RefuseBadSettings(Callback):
         _inspect(config, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        if not str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
-            return  # another sweeper chooses its runs as it goes; each is checked when it starts
         try:
             torchrun.check_launcher(str(config.hydra.launcher.get("_target_", "")))
+            if not str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
+                return  # another sweeper chooses its runs as it goes; each is checked when it starts
             jobs = _jobs(config)
         except Exception as error:
             raise Refused(error) from error

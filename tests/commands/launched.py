@@ -9,9 +9,9 @@ from pathlib import Path
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
 
-def start(*arguments, cwd, processes=2):
+def start(*arguments, cwd, processes=2, options=()):
     return subprocess.Popen(
-        [*TORCHRUN, f"--nproc-per-node={processes}", "-m", "nc_runner", *arguments],
+        [*TORCHRUN, *options, f"--nproc-per-node={processes}", "-m", "nc_runner", *arguments],
         cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

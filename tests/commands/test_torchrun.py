@@ -203,3 +203,18 @@ def test_refusals_help_and_finished_runs_end_all_processes(tmp_path):
         done = torchrun("epochs=1", *PLAIN, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count(word) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_torchrun_restarts_a_run_that_lost_a_process_and_it_goes_on(tmp_path):
+    command = (*PLAIN, "epochs=12", "checkpoint_seconds=0")
+    process = start(*command, cwd=tmp_path, options=("--max-restarts=2",))
+    for rank, epoch in ((1, 3), (0, 6)):
+        wait_for_line(process, f"epoch {epoch:2}/")
+        os.kill(pid_of(process, rank), signal.SIGKILL)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "complete: " in output
+    assert errors.count("\nnc-run: process ") + errors.startswith("nc-run: process ") == 2
+    assert rows_of(only_run(tmp_path))["epoch"].tolist() == list(range(1, 13))
