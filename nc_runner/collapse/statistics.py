@@ -145,6 +145,11 @@ class ClassStatistics:
         return self._counts.device
 
     @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that the statistics hold, in float64: filled with those of another object they are its copy."""
+        return self._counts, self._anchors, self._offsets, self._spreads, self._scatter
+
+    @property
     def counts(self) -> Tensor:
         """(C,) samples of each class, float64."""
         return self._counts

@@ -11,6 +11,8 @@ from typing import Any
 
 from nc_runner import __version__, runs
 from nc_runner.errors import ConfigError, NCRunnerError, RunFolderError
+from nc_runner.experiment import torchrun
+from nc_runner.locks import PATIENCE
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -31,7 +33,17 @@ _wants_traceback = False
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    here = torchrun.place()
+    if here.rank:
+        return _follow()
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        if here.size > 1:
+            _dismiss()
+
+
+def _main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         from nc_runner.commands.help import show
 
@@ -47,6 +59,23 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _follow() -> int:
+    """Under torchrun process 0 alone reads the command line; the others compute what it calls them to."""
+    from nc_runner.experiment.crew import follow
+    from nc_runner.experiment.run import assist
+
+    try:
+        return follow(assist)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dismiss() -> None:
+    from nc_runner.experiment.crew import dismiss
+
+    dismiss()
 
 
 def _hydra(arguments: list[str]) -> int:
@@ -65,6 +94,7 @@ def _hydra(arguments: list[str]) -> int:
     _outcomes.clear()
     preflight.fresh_folders.clear()
     command = hydra.main(config_path="pkg://nc_runner.conf", config_name="config", version_base="1.3")(_job)
+    arguments, preflight.show_only = _asks_to_show_a_sweep(arguments)
     before = sys.argv
     sys.argv = ["nc-run", *arguments]
     os.environ[FULL_ERROR] = "1"  # Hydra then hands its errors to us
@@ -74,8 +104,10 @@ def _hydra(arguments: list[str]) -> int:
         if wants_traceback:
             raise
         return _say(*preflight.explained(refused))
+    except preflight.Shown:
+        return 0
     except StopRequested as stop:
-        return _say("give the same command again to go on", stop.exit_code)
+        return _say(stop.advice, stop.exit_code)
     except MissingConfigException as error:
         if wants_traceback:
             raise
@@ -95,6 +127,17 @@ def _hydra(arguments: list[str]) -> int:
         if not wants_traceback:
             os.environ.pop(FULL_ERROR, None)
     return _conclude()
+
+
+def _asks_to_show_a_sweep(arguments: list[str]) -> tuple[list[str], bool]:
+    """``-m --cfg job``, which Hydra refuses: the arguments without ``--cfg job``, and True."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return arguments, False
+    kept = [argument for argument in arguments if argument not in ("--resolve", "--cfg=job", "-c=job")]
+    for i, argument in enumerate(kept):
+        if argument in ("--cfg", "-c") and kept[i + 1 : i + 2] == ["job"]:
+            return kept[:i] + kept[i + 2 :], True
+    return (kept, True) if "--cfg=job" in arguments else (arguments, False)
 
 
 def _register_folder_name() -> None:
@@ -126,6 +169,7 @@ def _job(config: Any) -> float:
     try:
         with StopSignals() as signals:
             settings = schema.check(config)
+            torchrun.check(settings)
             preflight.check_owner(folder, settings)
             return _attempt(settings, folder, shown, signals)
     except StopRequested:
@@ -150,7 +194,7 @@ def _attempt(settings: dict[str, Any], folder: Path, shown: Path, signals: Any) 
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(folder / runs.LOCK_FILE, timeout=0):
+        with FileLock(folder / runs.LOCK_FILE, timeout=PATIENCE):
             if settings["overwrite"]:
                 folder = _replace(folder)
             state = _state_of(folder)
@@ -236,6 +280,8 @@ def _conclude() -> int:
 
 def _say(message: str, code: int) -> int:
     print(f"nc-run: {message}", file=sys.stderr)
+    if code:
+        torchrun.report(message)
     return code
 
 

@@ -13,6 +13,7 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from importlib import resources
+from importlib.util import find_spec
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -20,6 +21,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from nc_runner import runs
 from nc_runner.errors import ConfigError
+from nc_runner.experiment import cells
 
 # The authors' measurement epochs (their public notebook, 350 epochs).
 PAPER_EPOCHS = (
@@ -158,6 +160,13 @@ def _device_problem(value: Any) -> str | None:
     return None
 
 
+def _tensorboard_problem(value: Any) -> str | None:
+    found = find_spec("tensorboard") if value else None
+    if not value or (found is not None and found.origin):  # without an origin: any folder of that name
+        return None
+    return "needs a package that is not installed\ninstall it: pip install tensorboard"
+
+
 def _std_problem(value: Any) -> str | None:
     return "must be above 0 in every channel" if any(std <= 0 for std in value) else None
 
@@ -261,15 +270,20 @@ class Config:
     precision: str = setting("of training alone", choices=("fp32", "tf32", "bf16"))
     channels_last: bool = setting("memory layout of images and convolutions")
     compile: bool = setting("torch.compile the network for training")
+    sync_batchnorm: bool = setting(
+        "under torchrun: batch norm over all processes' images, as in one process", neutral=(False,)
+    )
     classifier: str = setting(
         "gradient, or least_squares (refit after every epoch)", choices=("gradient", "least_squares")
     )
     analysis: Analysis = field(default_factory=Analysis, metadata={"meaning": "the measurement"})
+    cells: Any = setting("an experiment's table of settings by data set and network family", decides=False)
     checkpoint_seconds: float = setting("between two checkpoints; 0: every epoch", minimum=0, decides=False)
     overwrite: bool = setting("start anew, keep the old folder beside", decides=False)
     progress: str = setting(
         "auto (live on a terminal)", choices=("auto", "live", "plain", "none"), decides=False
     )
+    tensorboard: bool = setting("log each row for TensorBoard too", check=_tensorboard_problem, decides=False)
 
 
 NETWORK_FAMILIES = {"resnet": ResNet, "vgg": VGG, "densenet": DenseNet}
@@ -277,6 +291,7 @@ NETWORK_FAMILIES = {"resnet": ResNet, "vgg": VGG, "densenet": DenseNet}
 
 def register() -> None:
     """Make the schema known to Hydra; config.yaml and net/*.yaml name it in their defaults lists."""
+    cells.register()
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for family, node in NETWORK_FAMILIES.items():
@@ -347,6 +362,7 @@ def check(config: DictConfig) -> dict[str, Any]:
                 raise ConfigError(f"{key}={_shown(value)} is refused: {key} {problem}")
     if problem := _name_problem(net["name"]):
         raise ConfigError(f"net.name={net['name']} is refused: net.name {problem}")
+    settings.pop("cells")  # what a run takes from the table stands in its settings
     _check_ood(settings["analysis"])
     if len(settings["data"]["mean"]) != len(settings["data"]["std"]):
         raise ConfigError("data.mean and data.std differ in length\ngive one number per channel for each")

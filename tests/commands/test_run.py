@@ -89,6 +89,7 @@ def test_a_sweep_runs_every_combination_each_as_a_single_run_would_be(tmp_path):
     assert "4 runs, 4 complete, 0 failed" in result.stdout
     again = nc_run(*command, cwd=sweep)
     assert again.stdout.count("already complete") == 4
+    assert not list((sweep / "outputs" / ".sweeps").iterdir())  # nothing is left for nc-status to wait for
     assert nc_run("loss=ce", "seed=1", *FAST, "epochs=1", cwd=single).returncode == 0  # the sweep's last
     run = only_run(single)
     (same,) = (folder for folder in sweep.rglob(run.name) if folder.parent.name == run.parent.name)
