@@ -10,6 +10,7 @@ from torch import Tensor
 ROWS = 8192  # features converted to float64 at a time, at most
 CELLS = 2**20  # numbers of a table with one column for each class that are held at a time
 CACHED_CELLS = 2**19  # float64 numbers, 4 MiB: such a block of features stays in a CPU's cache
+STRIP = 128  # rows of a symmetric product that are computed at a time
 FEWEST_CACHED_ROWS = 512  # below this many rows a product X^T X of blocks is slower than one of all
 
 
@@ -33,6 +34,16 @@ def float64_blocks(features: Tensor, classes: int, device: torch.device) -> Iter
     memory = torch.empty(size, dim, dtype=torch.float64, device=device)
     for part in torch.split(features.detach(), size):
         yield memory[: len(part)].copy_(part)
+
+
+def _add_upper(total: Tensor, rows: Tensor) -> None:
+    """Add the upper triangle of X^T X, X = ``rows`` (B, P), to that of ``total`` (P, P); not all below it.
+
+    Strip by strip, from each one's diagonal on: 3/4 of the time of the whole product at P = 512, 2/3 at 1024.
+    """
+    for start in range(0, len(total), STRIP):
+        strip = slice(start, start + STRIP)
+        total[strip, start:].addmm_(rows[:, strip].T, rows[:, start:])
 
 
 class ClassStatistics:
@@ -100,10 +111,11 @@ class ClassStatistics:
             centred -= torch.index_select(anchors, 0, y, out=of_rows)
             offsets = torch.zeros_like(anchors).index_add_(0, y, centred) / counts[:, None]
             centred -= torch.index_select(offsets, 0, y, out=of_rows)
-            self._scatter.addmm_(centred.T, centred)
+            _add_upper(self._scatter, centred)
             squares = torch.mul(centred, centred, out=of_rows).sum(dim=1)
             spreads = torch.zeros_like(counts).index_add_(0, y, squares)
             self._absorb(classes, counts, anchors, offsets, spreads)
+        self._scatter.copy_(self._scatter.triu() + self._scatter.triu(1).T)
 
     def merge(self, other: ClassStatistics) -> None:
         """Add the samples that ``other`` has seen. Exact but for rounding, in any order.

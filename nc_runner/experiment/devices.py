@@ -83,7 +83,7 @@ def images_at_a_time(image_size: int, device: torch.device) -> int:
     On a CPU few large ones: the maps of a layer then stay in the cache until the next layer reads them
     (docs/benchmarks.md). A GPU wants many.
     """
-    return max(16, min(512, 2**16 // image_size**2)) if device.type == "cpu" else 2**30
+    return max(16, min(384, 2**16 // image_size**2)) if device.type == "cpu" else 2**30
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def respond(
             pause()
             if number >= len(batches):
                 continue
-            for images in torch.split(batches[number], at_a_time):
+            for images in torch.tensor_split(batches[number], -(-len(batches[number]) // at_a_time)):
                 batch = dataset.normalise(images, channels_last=settings["channels_last"])
                 batch_outputs, batch_features = network.forward_with_features(batch)
                 features.append(batch_features)
@@ -230,5 +230,6 @@ def _fit(
 
 def _sum_of_squares(parameters: Iterable[Tensor]) -> float:
     """Of all numbers of all parameters, in float64; waits for the device once."""
-    norms = [(p.detach().to(float64_device(p.device)).double()).square().sum() for p in parameters]
-    return float(torch.stack(norms).sum())
+    there = [p.detach().to(float64_device(p.device)) for p in parameters]
+    norms = [torch.linalg.vector_norm(p, dtype=torch.float64) for p in there]
+    return float(torch.stack(norms).square().sum())

@@ -123,9 +123,9 @@ def test_large_images_go_through_the_network_a_few_at_a_time_on_a_cpu():
     seen = []
     trainer.network.model.register_forward_hook(lambda module, args, output: seen.append(len(args[0])))
     respond(trainer.network, trainer.dataset, trainer.dataset.train, trainer.settings, lambda: None)
-    assert seen == [16, 4]
+    assert seen == [10, 10]
     sizes = (8, 28, 32, 96, 224)
-    assert [images_at_a_time(size, torch.device("cpu")) for size in sizes] == [512, 83, 64, 16, 16]
+    assert [images_at_a_time(size, torch.device("cpu")) for size in sizes] == [384, 83, 64, 16, 16]
     assert images_at_a_time(224, torch.device("cuda")) > 512
 
 
@@ -155,6 +155,19 @@ def test_bf16_training_leaves_the_measurement_in_float32():
             trainer.network, trainer.dataset, trainer.dataset.train, trainer.settings, lambda: None
         )
     assert responses.features.dtype == responses.outputs.dtype == torch.float32
+
+
+def test_the_precision_of_training_changes_no_bit_of_a_measurement():
+    rows = []
+    for precision in ("fp32", "tf32", "bf16"):
+        trainer = trainer_of("net=resnet8", f"precision={precision}")
+        seen = []
+        trainer.network.classifier.register_forward_hook(
+            lambda module, args, output, seen=seen: seen.append(torch.backends.cudnn.allow_tf32)
+        )
+        rows.append(measure(trainer.network, trainer.dataset, mse, trainer.settings, lambda: None))
+        assert seen == [False, False]
+    assert rows[0] == rows[1] == rows[2]
 
 
 def test_the_ridge_rules():

@@ -2,10 +2,13 @@ import math
 
 import pytest
 import torch
-from lab import few_images, rows_of, trainer_of
+from lab import few_images, rows_of, settings_of, trainer_of
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from nc_runner.errors import DivergedError
 from nc_runner.experiment.losses import cross_entropy, mse
+from nc_runner.experiment.networks import Network, resnet
+from nc_runner.experiment.trainer import Trainer
 from nc_runner.runs import TIME_COLUMNS
 
 
@@ -115,6 +118,23 @@ def test_bf16_training_follows_float32_training():
     exact, coarse = rows_of(trainer_of("epochs=5")), rows_of(trainer_of("epochs=5", "precision=bf16"))
     assert coarse[-1]["train_loss"] != exact[-1]["train_loss"]
     assert math.isclose(coarse[-1]["train_loss"], exact[-1]["train_loss"], rel_tol=0.1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+@pytest.mark.parametrize("loss", [mse, cross_entropy])
+def test_no_step_asks_for_a_value_of_a_tensor(loss, precision, monkeypatch):
+    """On tensors without values: where a GPU would be waited for there is none to give, and torch says so."""
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, *_, **__: module)
+    settings = settings_of("net=resnet8", "epochs=1", "batch_size=5", f"precision={precision}")
+    steps = []
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        data = few_images(count=32).to("cpu")
+        model = resnet(8, num_classes=10, in_channels=1, image_size=8)
+        trainer = Trainer(settings, Network(model, model.fc), data, loss, torch.device("cpu"))
+        with pytest.raises(DataDependentOutputException):  # whether the loss is finite: once, after the steps
+            trainer.run(lambda: steps.append(trainer.step), lambda row: None, lambda: None)
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert trainer.epoch == 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -1,0 +1,141 @@
+"""scripts/bench.py: the ways that are timed compute the same, take turns, and stand beside their targets."""
+
+import importlib
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lab import few_images
+from rich.console import Console
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def _scripts(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+
+
+def part(name):
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """One that runs each task once."""
+    common = part("common")
+
+    class Once(common.Bench):
+        def alternate(self, tasks, repeats=None):
+            for task in tasks.values():
+                task()
+            return {name: [1.0] for name in tasks}
+
+    return Once(torch.device("cpu"), quick=True)
+
+
+def test_the_notebooks_loops_give_nc_runners_metrics():
+    metrics, rivals = part("metrics"), part("rivals")
+    features, labels, weight, outputs = metrics.samples(300, torch.device("cpu"))
+    ours = metrics.collapse_of(features, labels, weight, outputs)
+    batches = list(zip(features.split(128), outputs.split(128), labels.split(128), strict=True))
+    found = rivals.notebook_statistics(lambda: batches, metrics.C, metrics.P, torch.device("cpu"))
+    theirs = rivals.notebook_metrics(*found, weight)
+    assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_the_notebooks_analysis_gives_nc_runners_row(bench):
+    common, rivals = part("common"), part("rivals")
+    from nc_runner.experiment.losses import mse
+    from nc_runner.experiment.measurement import measure
+
+    data = common.random_images(60, 3, 16)
+    trainer = common.trainer_of(bench, data, "net=resnet8")
+    row = measure(trainer.network, data, mse, trainer.settings, lambda: None)
+    loader = rivals.picture_loader(data.train, data, 20, range(60))
+    network = trainer.network
+    theirs = rivals.notebook_analysis(network.model, network.classifier, loader, 10, torch.device("cpu"))
+    assert {name: row[name] for name in theirs} == pytest.approx(theirs, rel=2e-3)
+
+
+def test_all_ways_to_train_start_and_end_with_the_same_weights(bench):
+    contest = part("train").Contest(bench, few_images(count=64), "net=resnet8", "batch_size=16")
+    assert len(contest.times("", ("fp32", "bf16"))) == 5
+    train = part("train")
+    faster = contest.nc_runner("fp32")
+    contest.nc_runner = lambda precision: faster  # has gone an epoch further: another's numbers
+    faster()
+    with pytest.raises(SystemExit, match="nothing is timed"):
+        contest.times("", ("fp32",))
+    assert train.has_bf16(torch.device("cuda"))
+
+
+def test_tasks_take_turns_and_the_first_round_does_not_count():
+    calls = []
+    tasks = {name: (lambda name=name: calls.append(name)) for name in "ab"}
+    common = part("common")
+    times = common.Bench(torch.device("cpu")).alternate(tasks, repeats=2)
+    assert calls == ["a", "b"] * 3
+    assert [len(values) for values in times.values()] == [2, 2]
+    assert common.ratio({"a": [2, 6, 3], "b": [1, 2, 3]}, "a", "b") == 2
+
+
+def test_a_finding_is_met_on_the_right_side_of_its_target():
+    finding = part("common").Finding
+    assert finding("", 2.0, "x", at_least=2).met
+    assert not finding("", 1.9, "x", at_least=2).met
+    assert finding("", 1.02, "x", at_most=1.03).met
+    assert not finding("", float("nan"), "x", at_most=1.03).met
+    assert finding("", 1.0, "x").met is None
+    assert finding("", 0.2, "%", at_most=0.25).target == "<= 25.0 %"
+
+
+def test_growth_beyond_its_order_is_flagged():
+    scale = part("scale")
+    first, second = (1000, 128, 10), (4000, 128, 10)
+    steady = {"statistics": 1.0, "nearest means": 1.0, "metrics": 1.0}
+    good = {"statistics": 4.0, "nearest means": 4.0, "metrics": 1.0}
+    measured = {first: (steady, 1e6), second: (good, 1e6)}
+    assert "DEPARTS" not in scale.compare("N", second, first, measured).note
+    measured[second] = (good | {"statistics": 8.0}, 1e6)
+    finding = scale.compare("N", second, first, measured)
+    assert finding.value == pytest.approx(2.0)
+    assert "DEPARTS: statistics" in finding.note
+
+
+def test_tables_and_json_hold_values_targets_and_verdicts(monkeypatch):
+    bench, finding = importlib.import_module("bench"), part("common").Finding
+    findings = [
+        finding("fast", 3.0, "x", at_least=2, seconds={"a": 1.0}),
+        finding("slow", 1.5, "x", at_most=1.03, note="why"),
+        finding("left out", float("nan"), "x"),
+    ]
+    console = Console(record=True, width=100, file=io.StringIO())
+    console.print(bench.table("part", findings, 2.0))
+    lines = console.export_text().splitlines()
+    (fast,) = (line for line in lines if "fast" in line)
+    (slow,) = (line for line in lines if "slow" in line)
+    assert all(word in fast for word in ("3.00", ">= 2.00", "yes"))
+    assert all(word in slow for word in ("1.50", "<= 1.03", "no", "why"))
+    written = json.loads(
+        json.dumps(
+            bench.report({"torch": "2"}, {"part": findings}), allow_nan=False
+        )  # as any reader wants it
+    )
+    assert [entry["met"] for entry in written["parts"]["part"]] == [True, False, None]
+    assert written["parts"]["part"][0]["seconds"] == {"a": 1.0}
+    assert written["parts"]["part"][2]["value"] is None
+
+
+def test_unknown_parts_are_refused_with_the_known_ones(monkeypatch, capsys):
+    bench = importlib.import_module("bench")
+    monkeypatch.setattr(sys, "argv", ["bench.py", "metric"])
+    with pytest.raises(SystemExit) as refused:
+        bench.parsed()
+    assert refused.value.code == 2
+    assert "'metric' (choose from" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["bench.py"])
+    assert bench.parsed().parts == []
