@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 import nc_runner
-from nc_runner.experiment.devices import choose_device, device_name
+from nc_runner.experiment.devices import choose_device, device_name, keep_freed_memory
 
 PARTS = ("metrics", "analysis", "train", "pipeline", "start", "scale", "fidelity", "rows")
 DEFAULT = PARTS[:6]
@@ -37,6 +37,7 @@ def main() -> int:
     arguments = parsed()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    keep_freed_memory()  # as nc-run does; all ways that are timed have the same
     bench = Bench(choose_device(arguments.device), arguments.quick, arguments.before)
     console = Console(width=None if sys.stdout.isatty() else 150)
     surroundings = environment(bench)

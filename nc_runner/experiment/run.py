@@ -25,7 +25,7 @@ from nc_runner.experiment.board import Board
 from nc_runner.experiment.checkpoint import drop_previous, load_checkpoint, save_checkpoint
 from nc_runner.experiment.crew import lead, understood
 from nc_runner.experiment.data import load_dataset
-from nc_runner.experiment.devices import choose_device, device_name, set_threads
+from nc_runner.experiment.devices import choose_device, device_name, keep_freed_memory, set_threads
 from nc_runner.experiment.distributed import Processes
 from nc_runner.experiment.networks import build_network
 from nc_runner.experiment.plugins import locate, reason
@@ -43,6 +43,7 @@ def prepare(settings: Mapping[str, Any]) -> Trainer:
     """Everything that can be wrong with settings and data is found here, before a row is written."""
     device = choose_device(settings["device"])
     set_threads(settings["threads"], device)
+    keep_freed_memory()
     dataset = load_dataset(settings["data"], seed=settings["seed"], ood=settings["analysis"]["ood"])
     count = len(dataset.train.labels)
     if settings["batch_size"] > count:
