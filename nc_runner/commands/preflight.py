@@ -27,10 +27,13 @@ class Refused(BaseException):
 
 
 class RefuseBadSettings(Callback):
-    """Hydra calls this before it makes a folder."""
+    """Hydra calls this before it makes a folder, whatever launcher and sweeper are chosen."""
+
+    def __init__(self) -> None:
+        self.fresh: set[Path] = set()
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        _inspect(config, "hydra.run.dir")
+        self._inspect(config, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         if not str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
@@ -40,7 +43,22 @@ class RefuseBadSettings(Callback):
         except Exception as error:
             raise Refused(error) from error
         for job in jobs:
-            _inspect(job, "hydra.sweep.dir", "hydra.sweep.subdir")
+            self._inspect(job, "hydra.sweep.dir", "hydra.sweep.subdir")
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """In a launcher's process too, to which Hydra hands this object as it was left before."""
+        fresh_folders.update(self.fresh)
+
+    def _inspect(self, config: DictConfig, *folder_keys: str) -> None:
+        try:
+            settings = schema.check(config)
+            folder = Path(*(str(OmegaConf.select(config, key)) for key in folder_keys)).absolute()
+            if folder.exists():
+                check_owner(folder, settings)
+            else:
+                self.fresh.add(folder)
+        except Exception as error:
+            raise Refused(error) from error
 
 
 def _jobs(config: DictConfig) -> list[DictConfig]:
@@ -52,18 +70,6 @@ def _jobs(config: DictConfig) -> list[DictConfig]:
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     batches = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     return [loader.load_sweep_config(config, job) for batch in batches for job in batch]
-
-
-def _inspect(config: DictConfig, *folder_keys: str) -> None:
-    try:
-        settings = schema.check(config)
-        folder = Path(*(str(OmegaConf.select(config, key)) for key in folder_keys)).absolute()
-        if folder.exists():
-            check_owner(folder, settings)
-        else:
-            fresh_folders.add(folder)
-    except Exception as error:
-        raise Refused(error) from error
 
 
 def check_owner(folder: Path, settings: dict[str, Any]) -> None:

@@ -21,10 +21,11 @@ from nc_runner.collapse import (
     snr_spectrum,
     wider_metrics,
 )
-from nc_runner.experiment.data import Dataset, Split
+from nc_runner.experiment.data import AnySplit, Dataset, Split
 from nc_runner.experiment.devices import float32_products
 from nc_runner.experiment.layers import InnerLayers
 from nc_runner.experiment.networks import Network
+from nc_runner.experiment.own_metrics import own_metrics
 from nc_runner.runs import OOD_COLUMN, snr_columns, wider_columns
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -50,7 +51,7 @@ def ridge_value(rule: str | float, num_classes: int, weight_decay: float) -> flo
 
 @torch.inference_mode()
 def respond(
-    network: Network, dataset: Dataset, split: Split, settings: dict[str, Any], pause: Callable[[], None]
+    network: Network, dataset: Dataset, split: AnySplit, settings: dict[str, Any], pause: Callable[[], None]
 ) -> Responses:
     """One forward pass in eval mode, float32 with TF32 off, whatever the precision of training.
 
@@ -59,7 +60,7 @@ def respond(
     network.model.eval()
     features, outputs = [], []
     with float32_products(tf32=False):
-        for images in torch.split(split.images, settings["analysis"]["batch_size"]):
+        for images in split.blocks(settings["analysis"]["batch_size"]):
             pause()
             batch = dataset.normalise(images, channels_last=settings["channels_last"])
             batch_outputs, batch_features = network.forward_with_features(batch)
@@ -113,6 +114,7 @@ def measure(
         "ridge": ridge,
         **dict(zip(snr_columns(num_classes), spectrum, strict=True)),
         **_wider(network, dataset, settings, pause, stats, train.features, test.features),
+        **own_metrics(settings["analysis"], stats, weight, bias),
     }
 
 
@@ -166,7 +168,7 @@ def _refit(
         return tuple(Responses(h, classifier(h)) for h in (train.features, test.features))  # type: ignore[return-value]
 
 
-def _fit(responses: Responses, split: Split, loss_function: LossFunction) -> tuple[float, float, Tensor]:
+def _fit(responses: Responses, split: AnySplit, loss_function: LossFunction) -> tuple[float, float, Tensor]:
     """Mean loss over the split, accuracy, and predicted classes (N,)."""
     predicted = responses.outputs.argmax(dim=1)
     correct = int((predicted == split.labels).sum())

@@ -54,8 +54,7 @@ class Trainer:
         self.analysed = set(analysed_epochs(settings["analysis"]["schedule"], self.epochs))
         self.milestones = milestone_epochs(settings["lr_milestones"], self.epochs)
         refitted = settings["classifier"] == "least_squares"
-        black = dataset.train.images.new_zeros(2, *dataset.train.images.shape[1:], dtype=torch.float32)
-        black = black.to(network.classifier.weight.device)
+        black = torch.zeros(2, *dataset.train.shape[1:], device=network.classifier.weight.device)
         self.layers = find_layers(network, settings["analysis"]["layers"], black, refitted=refitted)
         if refitted:
             network.classifier.requires_grad_(False)
@@ -124,11 +123,11 @@ class Trainer:
         self.network.model.train()
         total = torch.zeros((), device=self.device)  # summed there: no synchronisation inside the epoch
         with float32_products(tf32=self.settings["precision"] == "tf32"):
-            for index in batches[self.step :]:
-                images = dataset.normalise(train.images[index], channels_last=self.settings["channels_last"])
+            for pixels, labels in train.batches(batches[self.step :]):
+                images = dataset.normalise(pixels, channels_last=self.settings["channels_last"])
                 with training_autocast(self.settings["precision"], self.device):
                     outputs = self.forward(images)
-                loss = self.loss_function(outputs.float(), train.labels[index])
+                loss = self.loss_function(outputs.float(), labels)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimizer.step()

@@ -8,6 +8,7 @@ from lab import few_images, rows_of, settings_of, trainer_of
 
 from nc_runner.experiment.losses import cross_entropy, mse
 from nc_runner.experiment.plugins import locate
+from nc_runner.experiment.schema import OWN_DATA
 
 SHAPES = {
     "digits": (1, 8), "mnist": (1, 32), "fashionmnist": (1, 32), "svhn": (3, 32), "cifar10": (3, 32),
@@ -21,11 +22,12 @@ def options(group):
 
 
 NETS = [net for net in options("net") if net != "custom"]
+DATA = [data for data in options("data") if data not in OWN_DATA]
 
 
 def test_every_combination_composes_and_passes_the_checks():
     names = set()
-    combinations = list(itertools.product(NETS, options("data"), options("loss")))
+    combinations = list(itertools.product(NETS, DATA, options("loss")))
     for net, data, loss in combinations:
         settings = settings_of(f"net={net}", f"data={data}", f"loss={loss}")
         names.add((settings["net"]["name"], settings["data"]["name"], settings["loss"]["name"]))
@@ -34,7 +36,8 @@ def test_every_combination_composes_and_passes_the_checks():
 
 
 def test_every_data_set_has_a_known_shape_here():
-    assert set(options("data")) == set(SHAPES)
+    assert set(DATA) == set(SHAPES)
+    assert set(options("data")) - set(DATA) == set(OWN_DATA)
 
 
 @pytest.mark.parametrize("shape", sorted(set(SHAPES.values())), ids=lambda shape: f"{shape[0]}x{shape[1]}")
