@@ -9,7 +9,9 @@ from torch import Tensor
 
 ROWS = 8192  # features converted to float64 at a time, at most
 CELLS = 2**20  # numbers of a table with one column for each class that are held at a time
-CACHED_CELLS = 2**19  # float64 numbers, 4 MiB: on a CPU a block of features stays in the cache over its passes
+CACHED_CELLS = (
+    2**19
+)  # float64 numbers, 4 MiB: on a CPU a block of features stays in the cache over its passes
 FEWEST_CACHED_ROWS = 512  # below this many rows a product X^T X of blocks is slower than one of all
 
 
@@ -24,7 +26,7 @@ def feature_rows(dim: int, device: torch.device) -> int:
 
 
 def float64_blocks(features: Tensor, classes: int, device: torch.device) -> Iterator[Tensor]:
-    """``features`` (N, P) in float64 on ``device``, in blocks (B, P) of at most ``classes`` x B numbers a table.
+    """``features`` (N, P) in float64 on ``device``, in blocks (B, P); a table has at most ``classes`` x B numbers.
 
     The blocks share their memory: each is gone when the next comes, and may be changed.
     """
