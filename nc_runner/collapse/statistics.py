@@ -26,7 +26,7 @@ def feature_rows(dim: int, device: torch.device) -> int:
 
 
 def float64_blocks(features: Tensor, classes: int, device: torch.device) -> Iterator[Tensor]:
-    """``features`` (N, P) in float64 on ``device``, in blocks (B, P); a table has at most ``classes`` x B numbers.
+    """``features`` (N, P) in float64 on ``device``, in blocks (B, P) of at most ``classes`` x B cells.
 
     The blocks share their memory: each is gone when the next comes, and may be changed.
     """

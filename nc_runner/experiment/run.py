@@ -139,9 +139,11 @@ def _train(trainer: Trainer, writer: runs.RunWriter | None, signals: StopSignals
     def on_step() -> None:
         display.step(trainer.epoch + trainer.step / trainer.steps)
         due = time.monotonic() - last_saved > settings["checkpoint_seconds"] > 0
-        stop, due = trainer.processes.agree(signals.received or 0, due)
+        received = signals.received
+        stop, due = trainer.processes.agree(received or 0, due)
         if stop:
-            signals.received = stop
+            if not received:  # another process was told
+                signals.received = stop
             save()
             signals.pause()
         if due:
