@@ -39,6 +39,7 @@ def _folder_name(*, _root_: DictConfig) -> str:
 OmegaConf.register_new_resolver("nc_run_folder", _folder_name, replace=True)
 OmegaConf.register_new_resolver("nc_run_count", launching.run_count, replace=True)
 OmegaConf.register_new_resolver("nc_run_cpus", launching.run_cpus, replace=True)
+OmegaConf.register_new_resolver("nc_run_gpus", launching.run_gpus, replace=True)
 OmegaConf.register_new_resolver("nc_run_minutes", lambda hours: max(1, round(60 * hours)), replace=True)
 
 

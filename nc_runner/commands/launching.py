@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import yaml
+
 from nc_runner import runs
 from nc_runner.errors import NCRunnerError
 from nc_runner.experiment.signals import STOPPING, StopRequested
@@ -36,6 +38,24 @@ class Outcome:
     state: str
     message: str = ""
     exit_code: int = 0
+
+
+@dataclass
+class Search:
+    """A sweep whose runs a sweeper chose by what those before returned."""
+
+    folder: Path
+    objective: str
+
+    def result(self) -> str:
+        """What the sweeper found best, in a line."""
+        path = self.folder / "optimization_results.yaml"
+        try:
+            found = yaml.safe_load(path.read_text())
+            best = " ".join(f"{key}={value}" for key, value in found["best_params"].items())
+            return f"best: {best}  ({self.objective} {found['best_value']:.6g}; {path})"
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError):
+            return f"the search's result, as its sweeper wrote it, is in {self.folder}"
 
 
 class Objective(float):
@@ -89,6 +109,11 @@ def run_cpus(cpus: int | None, jobs: int | None) -> int:
     return cpus or max(1, cores() // run_count(jobs))
 
 
+def run_gpus(gpus_of_run: int | None) -> int:
+    """GPUs that Ray is asked for: ``launcher.gpus``; else one where there are any."""
+    return min(1, len(gpus())) if gpus_of_run is None else gpus_of_run
+
+
 def settle(settings: dict[str, Any]) -> None:
     """Give the run of this process its threads and, with joblib, its GPU. Before torch is imported.
 
@@ -131,20 +156,30 @@ def take_gpu(jobs: int) -> None:
 
 
 @contextmanager
-def collected(outcomes: list[Outcome]) -> Iterator[None]:
+def collected(outcomes: list[Outcome]) -> Iterator[list[Search]]:
     """Within, whatever launcher Hydra makes adds its runs' outcomes, in their order, to ``outcomes``.
 
-    Hydra drops what runs return, so the launcher is wrapped where Hydra makes it.
+    Hydra drops what runs return, so the launcher is wrapped where Hydra makes it. Given is a list, empty but
+    for the search that a sweeper other than Hydra's basic one made.
     """
     from hydra.core.plugins import Plugins
 
     plugins = Plugins.instance()
     make = plugins.instantiate_launcher
     folder = tempfile.mkdtemp(prefix="nc-run-")
-    plugins.instantiate_launcher = lambda **how: _Noting(make(**how), outcomes)  # type: ignore[assignment, method-assign]
+    searches: list[Search] = []
+
+    def instantiate_launcher(**how: Any) -> Any:
+        hydra = how["config"].hydra
+        searching = not str(hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper")
+        if searching:
+            searches.append(Search(Path(hydra.sweep.dir), str(how["config"].get("objective"))))
+        return _Noting(make(**how), outcomes, searching)
+
+    plugins.instantiate_launcher = instantiate_launcher  # type: ignore[assignment, method-assign]
     os.environ[SWEEP_FOLDER] = folder
     try:
-        yield
+        yield searches
     finally:
         del plugins.instantiate_launcher
         del os.environ[SWEEP_FOLDER]
@@ -152,27 +187,47 @@ def collected(outcomes: list[Outcome]) -> Iterator[None]:
 
 
 class _Noting:
-    """A launcher of Hydra's, whose runs' outcomes are noted."""
+    """A launcher of Hydra's, whose runs' outcomes are noted; ``searching``: what they return is used."""
 
-    def __init__(self, launcher: Any, outcomes: list[Outcome]) -> None:
-        self.launcher, self.outcomes = launcher, outcomes
+    def __init__(self, launcher: Any, outcomes: list[Outcome], searching: bool) -> None:
+        self.launcher, self.outcomes, self.searching = launcher, outcomes, searching
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
-        if type(self.launcher).__name__ == "BasicLauncher":
-            return self.launcher.launch(job_overrides, initial_job_idx)  # in this process: noted as they end
+        if type(self.launcher).__name__ == "BasicLauncher":  # in this process: noted as they end
+            returned = self.launcher.launch(job_overrides, initial_job_idx)
+        else:
+            returned = self._launch_elsewhere(job_overrides, initial_job_idx)
+            self.outcomes.extend(_outcome(result) for result in returned)
+        for result in returned if self.searching else ():
+            _fail_without_objective(result)
+        return returned
+
+    def _launch_elsewhere(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
         with _stopping() as stop:
             try:
                 returned = self.launcher.launch(job_overrides, initial_job_idx)
             except KeyboardInterrupt:
-                raise StopRequested(signal.SIGINT) from None
+                raise StopRequested(stop.signum or signal.SIGINT) from None
             except Exception as error:
                 if stop.signum is not None:
                     raise StopRequested(stop.signum) from None
                 raise LauncherError(_lost(self.launcher, error)) from error
-        self.outcomes.extend(_outcome(result) for result in returned)
         if stop.signum is not None:
+            self.outcomes.extend(_outcome(result) for result in returned)
             raise StopRequested(stop.signum)
         return returned
+
+
+def _fail_without_objective(returned: Any) -> None:
+    """Tell a sweeper that a run failed in the way that it understands: a NaN would end Optuna's search."""
+    from hydra.core.utils import JobStatus
+
+    value = returned._return_value
+    if isinstance(value, Objective) and math.isnan(value):
+        returned.status = JobStatus.FAILED
+        returned.return_value = NCRunnerError(
+            value.outcome.message or "the run has no value of the objective"
+        )
 
 
 class LauncherError(NCRunnerError):
@@ -183,7 +238,7 @@ def _lost(launcher: Any, error: Exception) -> str:
     what = " ".join(str(error).split())
     return (
         f"the launcher {type(launcher).__name__} failed: {type(error).__name__}: {what[:300]}\n"
-        "was a process killed, perhaps for memory? the same command again goes on with what is not finished"
+        "the same command again goes on with what is not finished (killed for memory? fewer launcher.jobs)"
     )
 
 

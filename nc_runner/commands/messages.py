@@ -34,7 +34,7 @@ def explain(error: BaseException) -> str:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         options = sorted(error.options or ())
         if extra := EXTRAS.get(f"{group}={option}"):
-            return f"{group}={option} needs a package that is not installed\npip install 'nc-runner[{extra}]'"
+            return f"{group}={option} needs a package that is not there\npip install 'nc-runner[{extra}]'"
         hint = (
             f"options of {group}: {', '.join(options)}"
             if options

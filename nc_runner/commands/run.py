@@ -86,7 +86,7 @@ def _hydra(arguments: list[str]) -> int:
     os.environ[FULL_ERROR] = "1"  # Hydra then hands its errors to us
     os.environ[job.TRACEBACK] = "1" if wants_traceback else ""
     try:
-        with launching.collected(job.outcomes):
+        with launching.collected(job.outcomes) as search:
             command()
     except preflight.Refused as refused:
         if wants_traceback:
@@ -115,13 +115,19 @@ def _hydra(arguments: list[str]) -> int:
     except Exception as error:
         if wants_traceback:
             raise
+        if job.outcomes:  # a sweeper gave up on what the runs returned
+            _conclude(job.outcomes)
+            return job.say(f"the sweep ended early: {explain(error)}", 1)
         return job.say(explain(error), 2)
     finally:
         sys.argv = before
         if not wants_traceback:
             os.environ.pop(FULL_ERROR, None)
         os.environ.pop(job.TRACEBACK, None)
-    return _conclude(job.outcomes)
+    code = _conclude(job.outcomes)
+    if search:
+        print(search[-1].result())
+    return code
 
 
 def _asks_to_show_a_sweep(arguments: list[str]) -> tuple[list[str], bool]:

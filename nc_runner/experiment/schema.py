@@ -304,7 +304,11 @@ class Launcher:
         minimum=1,
         decides=False,
     )
-    gpus: int = setting("GPUs of each run: slurm and ray", minimum=0, decides=False)
+    gpus: int | None = setting(
+        "GPUs of each run: slurm (null: 0) and ray (null: 1 where this machine has any)",
+        minimum=0,
+        decides=False,
+    )
     hours: float = setting(
         "slurm: time limit of a job, after which it is requeued and resumes", above=0, decides=False
     )
