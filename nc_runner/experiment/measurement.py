@@ -68,8 +68,9 @@ def respond(
     own = processes.part(split).images
     # a process without a part passes one image, for the shapes, and keeps nothing of it
     batches = torch.split(own if len(own) else split.images[:1], settings["analysis"]["batch_size"])
+    passes = len(batches) if processes.size == 1 else processes.passes(len(split))
     with float32_products(tf32=False):
-        for number in range(max(processes.passes(len(split)), len(batches))):
+        for number in range(passes):
             pause()
             if number >= len(batches):
                 continue

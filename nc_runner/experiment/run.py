@@ -137,9 +137,8 @@ def _train(trainer: Trainer, writer: runs.RunWriter | None, signals: StopSignals
         due = time.monotonic() - last_saved > settings["checkpoint_seconds"] > 0
         stop, due = trainer.processes.agree(signals.received or 0, due)
         if stop:
-            signals.received = stop
             save()
-            signals.pause()
+            raise StopRequested(stop)
         if due:
             save()
 
