@@ -10,7 +10,16 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationErr
 from nc_runner.errors import NCRunnerError
 from nc_runner.experiment import schema
 
-GROUPS = ("net", "data", "loss", "experiment")
+GROUPS = ("net", "data", "loss", "experiment", "launcher")
+
+# Hydra's plugins that come with an extra, by group and option
+EXTRAS = {
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_slurm": "slurm",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=ray": "ray",
+    "hydra/sweeper=optuna": "search",
+}
 
 
 def explain(error: BaseException) -> str:
@@ -24,6 +33,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, MissingConfigException):
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         options = sorted(error.options or ())
+        if extra := EXTRAS.get(f"{group}={option}"):
+            return f"{group}={option} needs a package that is not installed\npip install 'nc-runner[{extra}]'"
         hint = (
             f"options of {group}: {', '.join(options)}"
             if options

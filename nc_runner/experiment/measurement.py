@@ -21,11 +21,12 @@ from nc_runner.collapse import (
     snr_spectrum,
     wider_metrics,
 )
-from nc_runner.experiment.data import Dataset, Split
+from nc_runner.experiment.data import AnySplit, Dataset, Split
 from nc_runner.experiment.devices import float32_products
 from nc_runner.experiment.distributed import ALONE, Processes
 from nc_runner.experiment.layers import InnerLayers
 from nc_runner.experiment.networks import Network
+from nc_runner.experiment.own_metrics import own_metrics
 from nc_runner.runs import OOD_COLUMN, snr_columns, wider_columns
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -53,7 +54,7 @@ def ridge_value(rule: str | float, num_classes: int, weight_decay: float) -> flo
 def respond(
     network: Network,
     dataset: Dataset,
-    split: Split,
+    split: AnySplit,
     settings: dict[str, Any],
     pause: Callable[[], None],
     processes: Processes = ALONE,
@@ -65,19 +66,19 @@ def respond(
     """
     network.model.eval()
     features, outputs = [], []
-    own = processes.part(split).images
+    own = processes.part(split)
     # a process without a part passes one image, for the shapes, and keeps nothing of it
-    batches = torch.split(own if len(own) else split.images[:1], settings["analysis"]["batch_size"])
-    passes = len(batches) if processes.size == 1 else processes.passes(len(split))
+    source = own if len(own) else split.part(slice(0, 1))
     with float32_products(tf32=False):
-        for number in range(passes):
+        for images in source.blocks(settings["analysis"]["batch_size"]):
             pause()
-            if number >= len(batches):
-                continue
-            batch = dataset.normalise(batches[number], channels_last=settings["channels_last"])
+            batch = dataset.normalise(images, channels_last=settings["channels_last"])
             batch_outputs, batch_features = network.forward_with_features(batch)
             features.append(batch_features)
             outputs.append(batch_outputs)
+        if processes.size > 1:
+            for _ in range(len(features), processes.passes(len(split))):
+                pause()
     return Responses(torch.cat(features)[: len(own)], torch.cat(outputs)[: len(own)])
 
 
@@ -134,6 +135,7 @@ def measure(
         "ridge": ridge,
         **dict(zip(snr_columns(num_classes), spectrum, strict=True)),
         **_wider(network, dataset, settings, pause, stats, train.features, test.features, processes),
+        **own_metrics(settings["analysis"], stats, weight, bias),
     }
 
 
@@ -215,7 +217,7 @@ def _refit(
 
 
 def _fit(
-    responses: Responses, split: Split, loss_function: LossFunction, processes: Processes
+    responses: Responses, split: AnySplit, loss_function: LossFunction, processes: Processes
 ) -> tuple[float, float, Tensor]:
     """Mean loss over the split, accuracy, and predicted classes (N,) of this process's part."""
     outputs = processes.gather(responses.outputs, len(split))  # a loss need not be a mean over images
