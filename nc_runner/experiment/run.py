@@ -139,13 +139,10 @@ def _train(trainer: Trainer, writer: runs.RunWriter | None, signals: StopSignals
     def on_step() -> None:
         display.step(trainer.epoch + trainer.step / trainer.steps)
         due = time.monotonic() - last_saved > settings["checkpoint_seconds"] > 0
-        received = signals.received
-        stop, due = trainer.processes.agree(received or 0, due)
+        stop, due = trainer.processes.agree(signals.received or 0, due)
         if stop:
-            if not received:  # another process was told
-                signals.received = stop
             save()
-            signals.pause()
+            raise StopRequested(stop)
         if due:
             save()
 
