@@ -523,7 +523,7 @@ class TestOwnNetwork:
             ("{own}.Absent", "cannot be imported: {own} has no attribute Absent"),
             ("torch.nn.absent.Net", r"cannot be imported: torch\.nn has no attribute absent"),
             ("resnet18", "is not a dotted path"),
-            ("my-net.py:Net", "is not a dotted path"),
+            ("my-net.py:Net", "there is no Python file my-net.py"),
             ("{own}..Good", "is not a dotted path"),
             ("{own}.number", "is of type int"),
             ("{own}.instance", "is a network already"),
