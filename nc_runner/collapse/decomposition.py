@@ -105,7 +105,7 @@ def mse_loss(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | No
 
     Used to check the decomposition, which sees the samples only through their statistics.
     """
-    device = torch.device("cpu") if features.device.type == "mps" else features.device
+    device = torch.device("cpu") if weight.device.type == "mps" else weight.device
     weight = weight.detach().to(device).to(torch.float64)
     bias = weight.new_zeros(len(weight)) if bias is None else bias.detach().to(weight)
     total = weight.new_zeros(())

@@ -9,9 +9,7 @@ from torch import Tensor
 
 ROWS = 8192  # features converted to float64 at a time, at most
 CELLS = 2**20  # numbers of a table with one column for each class that are held at a time
-CACHED_CELLS = (
-    2**19
-)  # float64 numbers, 4 MiB: on a CPU a block of features stays in the cache over its passes
+CACHED_CELLS = 2**19  # float64 numbers, 4 MiB: such a block of features stays in a CPU's cache
 FEWEST_CACHED_ROWS = 512  # below this many rows a product X^T X of blocks is slower than one of all
 
 
@@ -26,9 +24,9 @@ def feature_rows(dim: int, device: torch.device) -> int:
 
 
 def float64_blocks(features: Tensor, classes: int, device: torch.device) -> Iterator[Tensor]:
-    """``features`` (N, P) in float64 on ``device``, in blocks (B, P) of at most ``classes`` x B cells.
+    """``features`` (N, P) in float64 on ``device``, in blocks (B, P) so small that (B, ``classes``) is too.
 
-    The blocks share their memory: each is gone when the next comes, and may be changed.
+    The blocks share their memory: each is gone when the next one comes, and may be changed.
     """
     count, dim = features.shape
     size = min(feature_rows(dim, device), rows_at_a_time(max(classes, dim)), max(count, 1))

@@ -72,6 +72,20 @@ def device_name(device: torch.device) -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
+def float64_device(device: torch.device) -> torch.device:
+    """Where float64 numbers of this device are computed: there, or on the CPU for MPS, which has none."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def images_at_a_time(image_size: int, device: torch.device) -> int:
+    """How many images of a measurement go through the network at once, at most.
+
+    On a CPU few large ones: the maps of a layer then stay in the cache until the next layer reads them
+    (docs/benchmarks.md). A GPU wants many.
+    """
+    return max(16, min(512, 2**16 // image_size**2)) if device.type == "cpu" else 2**30
+
+
 @contextmanager
 def float32_products(tf32: bool) -> Iterator[None]:
     """Inside, float32 matrix products and convolutions on CUDA use TF32, or do not, whatever the default."""

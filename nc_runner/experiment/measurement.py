@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -21,12 +21,14 @@ from nc_runner.collapse import (
     snr_spectrum,
     wider_metrics,
 )
+from nc_runner.collapse.statistics import float64_blocks
 from nc_runner.experiment.data import AnySplit, Dataset, Split
-from nc_runner.experiment.devices import float32_products
+from nc_runner.experiment.devices import float32_products, float64_device, images_at_a_time
 from nc_runner.experiment.distributed import ALONE, Processes
 from nc_runner.experiment.layers import InnerLayers
 from nc_runner.experiment.networks import Network
 from nc_runner.experiment.own_metrics import own_metrics
+from nc_runner.experiment.rows import Rows
 from nc_runner.runs import OOD_COLUMN, snr_columns, wider_columns
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -65,21 +67,25 @@ def respond(
     them; it may raise to stop the measurement.
     """
     network.model.eval()
-    features, outputs = [], []
     own = processes.part(split)
+    features, outputs = Rows(len(own)), Rows(len(own))
+    at_a_time = images_at_a_time(dataset.image_size, split.device)
     # a process without a part passes one image, for the shapes, and keeps nothing of it
     source = own if len(own) else split.part(slice(0, 1))
     with float32_products(tf32=False):
-        for images in source.blocks(settings["analysis"]["batch_size"]):
+        passes = 0
+        for block in source.blocks(settings["analysis"]["batch_size"]):
             pause()
-            batch = dataset.normalise(images, channels_last=settings["channels_last"])
-            batch_outputs, batch_features = network.forward_with_features(batch)
-            features.append(batch_features)
-            outputs.append(batch_outputs)
+            passes += 1
+            for images in torch.split(block, at_a_time):
+                batch = dataset.normalise(images, channels_last=settings["channels_last"])
+                batch_outputs, batch_features = network.forward_with_features(batch)
+                features.append(batch_features)
+                outputs.append(batch_outputs)
         if processes.size > 1:
-            for _ in range(len(features), processes.passes(len(split))):
+            for _ in range(passes, processes.passes(len(split))):
                 pause()
-    return Responses(torch.cat(features)[: len(own)], torch.cat(outputs)[: len(own)])
+    return Responses(features.table, outputs.table)
 
 
 def measure(
@@ -103,7 +109,7 @@ def measure(
         test = respond(network, dataset, dataset.test, settings, pause, processes)
     train_labels, test_labels = (processes.part(split).labels for split in (dataset.train, dataset.test))
     num_classes, classifier = dataset.num_classes, network.classifier
-    stats = ClassStatistics(num_classes, classifier.in_features)
+    stats = ClassStatistics(num_classes, classifier.in_features, float64_device(classifier.weight.device))
     stats.update(train.features, train_labels)
     stats = processes.merge(stats)
     ridge = ridge_value(settings["analysis"]["ridge"], num_classes, settings["weight_decay"])
@@ -112,7 +118,7 @@ def measure(
     weight, bias = classifier.weight.detach(), classifier.bias
     train_loss, train_accuracy, train_predicted = _fit(train, dataset.train, loss_function, processes)
     test_loss, test_accuracy, test_predicted = _fit(test, dataset.test, loss_function, processes)
-    squares = sum(float(p.detach().double().square().sum()) for p in network.model.parameters())
+    squares = _sum_of_squares(network.model.parameters())
     sampled = processes.mean(mse_loss(train.features, train_labels, weight, bias, ridge), len(train_labels))
     terms = mse_decomposition(stats, weight, bias, ridge)
     spectrum = snr_spectrum(stats).tolist()
@@ -153,7 +159,7 @@ def _wider(
     chosen = wider_columns(settings["analysis"])
     weight, bias = network.classifier.weight.detach(), network.classifier.bias
     train_labels, test_labels = (processes.part(split).labels for split in (dataset.train, dataset.test))
-    test_stats = ClassStatistics(stats.num_classes, stats.dim)
+    test_stats = ClassStatistics(stats.num_classes, stats.dim, stats.device)
     if {"test_nc1", "test_nc1_cdnv"} & set(chosen):
         test_stats.update(test, test_labels)
         test_stats = processes.merge(test_stats)
@@ -163,7 +169,8 @@ def _wider(
             raise ValueError(f"{OOD_COLUMN} needs a data set with out-of-distribution images")
         split = Split(dataset.ood, torch.zeros(len(dataset.ood), dtype=torch.int64))
         features = respond(network, dataset, split, settings, pause, processes).features
-        total = processes.sum(features.to(stats.device).double().sum(dim=0))
+        blocks = float64_blocks(features, stats.num_classes, stats.device)
+        total = processes.sum(torch.stack([block.sum(dim=0) for block in blocks]).sum(dim=0))
         return nc5_ood_orthogonality(stats.means, total / len(split))
 
     def numerical_rank() -> float:
@@ -206,14 +213,12 @@ def _refit(
     if classifier.bias is not None:
         classifier.bias.copy_(bias)
     processes.align(classifier.parameters())
-    with float32_products(tf32=False):
-        return tuple(  # type: ignore[return-value]
-            Responses(
-                h,
-                torch.cat([classifier(part) for part in torch.split(h, settings["analysis"]["batch_size"])]),
-            )
-            for h in (train.features, test.features)
-        )
+    with torch.inference_mode(), float32_products(tf32=False):
+        for features, outputs in (train, test):
+            size = settings["analysis"]["batch_size"]
+            for h, out in zip(torch.split(features, size), torch.split(outputs, size), strict=True):
+                out.copy_(classifier(h.to(classifier.weight.device)))
+    return train, test
 
 
 def _fit(
@@ -221,6 +226,13 @@ def _fit(
 ) -> tuple[float, float, Tensor]:
     """Mean loss over the split, accuracy, and predicted classes (N,) of this process's part."""
     outputs = processes.gather(responses.outputs, len(split))  # a loss need not be a mean over images
-    correct = int((outputs.argmax(dim=1) == split.labels).sum())
+    labels = split.labels.to(outputs.device)
+    correct = int((outputs.argmax(dim=1) == labels).sum())
     predicted = responses.outputs.argmax(dim=1)
-    return float(loss_function(outputs, split.labels)), correct / len(split), predicted
+    return float(loss_function(outputs, labels)), correct / len(split), predicted
+
+
+def _sum_of_squares(parameters: Iterable[Tensor]) -> float:
+    """Of all numbers of all parameters, in float64; waits for the device once."""
+    norms = [(p.detach().to(float64_device(p.device)).double()).square().sum() for p in parameters]
+    return float(torch.stack(norms).sum())

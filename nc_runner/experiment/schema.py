@@ -244,7 +244,7 @@ class Analysis:
     layers: list[str] = setting(
         "inner layers to measure too: names or globs of modules", check=_layers_problem, neutral=([],)
     )
-    batch_size: int = setting("images per forward pass of the measurement", minimum=1, decides=False)
+    batch_size: int = setting("images per forward pass of the measurement, at most", minimum=1, decides=False)
 
 
 @dataclass
