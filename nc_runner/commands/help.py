@@ -46,7 +46,9 @@ def show() -> None:
         value: Any = values
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        if value is not None or key in ("threads", "data.samples_per_class"):
+        if key == "launcher.name":  # launcher=NAME sets it
+            continue
+        if value is not None or key in ("threads", "data.samples_per_class") or key.startswith("launcher."):
             print(f"  {key + '=' + _shown(value):<42}{entry.metadata['meaning']}")
     print(
         "  net.depth=N, net.stem, net.head_width ...  see conf/net/; nc-run net=vgg11 --cfg job prints them\n"

@@ -314,8 +314,8 @@ class Launcher:
     )
     requeues: int = setting("slurm: at most so often", minimum=0, decides=False)
     memory_gb: int = setting("slurm: memory of a job", minimum=1, decides=False)
-    partition: str | None = setting("slurm", decides=False)
-    account: str | None = setting("slurm", decides=False)
+    partition: str | None = setting("slurm: null is Slurm's own choice", decides=False)
+    account: str | None = setting("slurm: null is Slurm's own choice", decides=False)
     address: str | None = setting("ray: of a running cluster; null starts one here", decides=False)
 
 

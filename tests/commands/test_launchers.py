@@ -191,6 +191,9 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setattr(launching, "cores", lambda: 8)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(name, "1")  # as joblib leaves it
+    for name in (launching.SPIN, "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # to be restored at the end
+        monkeypatch.delenv(name)
     monkeypatch.setenv(launching.SWEEP_FOLDER, str(tmp_path))
     monkeypatch.setenv(launching.VISIBLE, "")
     yield monkeypatch
@@ -218,6 +221,18 @@ def settled(*overrides):
 )
 def test_threads_are_the_runs_share_of_the_cores(overrides, threads, machine):
     assert settled(*overrides) == (threads, str(threads))
+
+
+def test_openmps_threads_soon_sleep_unless_the_user_says_how_long_they_wait(machine):
+    settled()
+    assert os.environ[launching.SPIN] == "3000"
+    machine.setenv(launching.SPIN, "7")
+    settled()
+    assert os.environ[launching.SPIN] == "7"
+    machine.delenv(launching.SPIN)
+    machine.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    settled()
+    assert launching.SPIN not in os.environ
 
 
 def test_without_a_launcher_threads_are_torchs_choice(machine):
