@@ -545,7 +545,7 @@ class TestOwnNetwork:
         target = target.format(own=own)
         with pytest.raises(ConfigError, match=message.format(own=own)) as caught:
             build_own(target)
-        assert str(caught.value).startswith(f"net._target_={target} ")
+        assert str(caught.value).startswith(f"net._target_={target}")
         assert len(str(caught.value).splitlines()) <= 2
 
     @pytest.mark.parametrize("after", ["softmax", "relu", "scale", "tuple", "none"])
