@@ -1,0 +1,55 @@
+"""A whole measurement of ResNet18 on 32 x 32 images: against the notebook's, and a bare forward pass."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.common import Bench, Finding, medians, random_images, ratio, require_equal, trainer_of
+from benchmarks.rivals import bare_forward, notebook_analysis, picture_loader
+from nc_runner.experiment.devices import images_at_a_time
+from nc_runner.experiment.losses import mse
+from nc_runner.experiment.measurement import measure
+
+
+def run(bench: Bench) -> Iterator[Finding]:
+    on_gpu = bench.device.type == "cuda"
+    count = 12_800 if on_gpu else 128 if bench.quick else 384
+    data = random_images(count, 3, 32)
+    trainer = trainer_of(bench, data, "net=resnet18", "lr=0.01")
+    network, settings, data = trainer.network, trainer.settings, trainer.dataset
+    plain = copy.deepcopy(network.model).to(memory_format=torch.contiguous_format)
+    last = [module for module in plain.modules() if isinstance(module, torch.nn.Linear)][-1]
+    loader = picture_loader(data.train, data, 128, range(count))
+
+    def ours() -> dict[str, float]:
+        return measure(network, data, mse, settings, lambda: None)
+
+    def notebook() -> dict[str, float]:
+        return notebook_analysis(plain, last, loader, data.num_classes, bench.device)
+
+    row, theirs = ours(), notebook()
+    for name, value in theirs.items():
+        require_equal(f"analysis: {name}", row[name], value, rtol=5e-3, atol=2 / count)
+    size = min(settings["analysis"]["batch_size"], images_at_a_time(32, bench.device))
+    tasks = {"nc-runner": ours, "notebook": notebook}
+    for layout, model in (("channels_last", network.model), ("nchw", plain)):
+        ready = [
+            data.normalise(images, channels_last=layout == "channels_last")
+            for split in (data.train, data.test)
+            for images in split.images.split(size)
+        ]
+        tasks[layout] = lambda model=model, ready=ready: bare_forward(model, ready)
+    times = bench.alternate(tasks)
+    best = min(("channels_last", "nchw"), key=medians(times).__getitem__)
+    yield Finding(
+        "a row of ResNet18, 32 x 32: the notebook's analysis / nc-runner",
+        ratio(times, "notebook", "nc-runner"), "x", at_least=2.5, seconds=medians(times),
+        note=f"the notebook's bare two passes alone: {2 * ratio(times, 'nchw', 'nc-runner'):.2f}",
+    )  # fmt: skip
+    yield Finding(
+        "nc-runner / a bare eval forward pass over train and test images",
+        ratio(times, "nc-runner", best), "x", at_most=1.03, note=f"best layout: {best}",
+    )  # fmt: skip

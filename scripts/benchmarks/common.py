@@ -1,0 +1,153 @@
+"""What all parts share: settings, timing in turns, and findings beside their targets."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_module
+from torch import Tensor
+
+from nc_runner.experiment import schema
+from nc_runner.experiment.data import Dataset, Split
+from nc_runner.experiment.losses import mse
+from nc_runner.experiment.networks import build_network
+from nc_runner.experiment.trainer import Trainer, seed_everything
+
+Times = dict[str, list[float]]
+
+
+@dataclass
+class Finding:
+    """One line of a table: a measured value, and the target it stands beside, if any."""
+
+    name: str
+    value: float
+    unit: str  # "x" for ratios, "%" for shares, "s" for seconds, "1" for errors
+    at_least: float | None = None
+    at_most: float | None = None
+    note: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)  # medians, of what the value is made of
+
+    @property
+    def met(self) -> bool | None:
+        if self.at_least is None and self.at_most is None:
+            return None
+        enough = self.at_least is None or self.value >= self.at_least
+        return enough and (self.at_most is None or self.value <= self.at_most)
+
+    @property
+    def target(self) -> str:
+        if self.at_least is not None:
+            return f">= {shown(self.at_least, self.unit)}"
+        return f"<= {shown(self.at_most, self.unit)}" if self.at_most is not None else ""
+
+
+def shown(value: float, unit: str) -> str:
+    if unit == "%":
+        return f"{100 * value:.1f} %"
+    if unit == "1":
+        return f"{value:.1e}"
+    return (
+        f"{value:.3g}" if unit == "x" and abs(value) >= 10 else f"{value:.2f}" + (" s" if unit == "s" else "")
+    )
+
+
+@dataclass
+class Bench:
+    """How to measure: on which device, how often, and whether only for a quick look."""
+
+    device: torch.device
+    quick: bool = False
+    before: str = "HEAD"  # commit that the part "rows" compares with
+
+    @property
+    def repeats(self) -> int:
+        return 3 if self.quick else 5
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def alternate(self, tasks: Mapping[str, Callable[[], Any]], repeats: int | None = None) -> Times:
+        """Seconds of each task, timed in turns; one round before counts for nothing.
+
+        Whatever slows the machine down for a while slows all tasks of that round.
+        """
+        times: Times = {name: [] for name in tasks}
+        for turn in range(1 + (repeats or self.repeats)):
+            for name, task in tasks.items():
+                gc.collect()
+                self.wait()
+                began = time.perf_counter()
+                task()
+                self.wait()
+                if turn:
+                    times[name].append(time.perf_counter() - began)
+        return times
+
+
+def ratio(times: Times, above: str, below: str) -> float:
+    """The median over the rounds of one task's time over another's."""
+    return statistics.median(a / b for a, b in zip(times[above], times[below], strict=True))
+
+
+def medians(times: Times) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def settings_of(*overrides: str) -> dict[str, Any]:
+    """The checked settings that ``nc-run OVERRIDES`` would use."""
+    schema.register()
+    with initialize_config_module("nc_runner.conf", version_base="1.3"):
+        return schema.check(compose("config", overrides=["progress=none", *overrides]))
+
+
+def random_images(count: int, channels: int, size: int, classes: int = 10) -> Dataset:
+    """Random images of balanced classes, of which class c is brighter in row c; one of each to test on."""
+    generator = torch.Generator().manual_seed(0)
+
+    def split(count: int) -> Split:
+        labels = torch.arange(count) % classes
+        images = torch.randint(0, 156, (count, channels, size, size), dtype=torch.uint8, generator=generator)
+        images[torch.arange(count), :, labels % size] += 99
+        return Split(images, labels)
+
+    mean, std = (0.5,) * channels, (0.5,) * channels
+    return Dataset(split(count), split(classes), classes, mean, std, "random", "")
+
+
+def trainer_of(bench: Bench, dataset: Dataset, *overrides: str) -> Trainer:
+    """A trainer as nc-run makes it, on this data set."""
+    settings = settings_of(*overrides)
+    seed_everything(settings["seed"])
+    network = build_network(
+        settings["net"],
+        num_classes=dataset.num_classes,
+        in_channels=dataset.in_channels,
+        image_size=dataset.image_size,
+    )
+    return Trainer(settings, network, dataset.to(bench.device), mse, bench.device)
+
+
+def train_an_epoch(trainer: Trainer) -> None:
+    """All steps of one epoch with nc-runner's own loop, without the measurement."""
+    trainer.step = 0
+    trainer._train_epoch(lambda: None)
+
+
+def require_equal(
+    what: str, ours: float | Tensor, theirs: float | Tensor, rtol: float, atol: float = 0.0
+) -> None:
+    """Stop the benchmark where two ways that are to be timed do not compute the same."""
+    a, b = (torch.as_tensor(x).detach().double().cpu() for x in (ours, theirs))
+    if not torch.allclose(a, b, rtol=rtol, atol=atol):
+        gap = ((a - b).abs() / b.abs().clamp(min=1e-300)).max()
+        raise SystemExit(
+            f"bench: {what} differs between the ways to be timed, by {gap:.1e}: nothing is timed"
+        )
