@@ -32,6 +32,9 @@ CHECKPOINT_FILE = "checkpoint.pt"
 PREVIOUS_CHECKPOINT_FILE = "checkpoint.previous.pt"
 LOG_FILE = "nc-run.log"
 LOCK_FILE = "run.lock"
+SWEEPS_FOLDER = (
+    ".sweeps"  # in an outputs folder: the lists of runs that sweeps were going to make (sweeps.py)
+)
 REPLACED = ".replaced-"  # NAME.replaced-1: what overwrite=true kept beside NAME
 
 ANEW = "remove the folder, or let nc-run start anew beside it with overwrite=true"
@@ -190,13 +193,20 @@ def rows_digest(folder: Path) -> str | None:
 
 def last_row(folder: Path) -> dict[str, float]:
     """The last whole row of a run, without pandas; empty where there is none."""
+    rows = last_rows(folder, 1)
+    return rows[-1] if rows else {}
+
+
+def last_rows(folder: Path, count: int) -> list[dict[str, float]]:
+    """The last ``count`` whole rows of a run, without pandas; lines that are no row are left out."""
     try:
-        lines = (folder / METRICS_FILE).read_text().split("\n")
+        text = (folder / METRICS_FILE).read_text()
     except (OSError, UnicodeDecodeError):
-        return {}
-    header = lines[0].split(",")
-    values = parse_numbers(lines[-2].split(","), len(header)) if len(lines) > 2 else None
-    return dict(zip(header, values, strict=True)) if values else {}
+        return []
+    header = text.partition("\n")[0].split(",")
+    lines = text.partition("\n")[2].rpartition("\n")[0].rsplit("\n", count)[-count:]
+    values = (parse_numbers(line.split(","), len(header)) for line in lines if line)
+    return [dict(zip(header, row, strict=True)) for row in values if row]
 
 
 @dataclass

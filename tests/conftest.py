@@ -10,9 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "2"
-)  # the tests' networks are small; more threads get in each other's way
+# The tests' networks are small. With -n each worker has one core: two processes of two threads each on two
+# cores slow each other down a hundredfold.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,9 @@ def test_the_installed_wheel_runs_and_plots_from_another_folder(installed_wheel,
 
     where = call(python, "-c", "import nc_runner; print(nc_runner.__file__)")
     assert where.startswith(str(programs.parent))
-    assert "complete: " in call(programs / "nc-run", "epochs=2", "threads=1")
-    call(programs / "nc-plot", "outputs/")
+    assert "complete: " in call(programs / "nc-run", "epochs=1", "threads=1")
+    call(programs / "nc-plot", "outputs/", "--html")
     assert (tmp_path / "outputs" / "figures" / "nc1.png").stat().st_size > 5000
+    assert "NC1 falls over training" in (tmp_path / "outputs" / "figures" / "report.html").read_text()
+    assert "1 run: 1 complete" in call(programs / "nc-status", "outputs/")
     call(python, "-m", "nc_runner", "--help")

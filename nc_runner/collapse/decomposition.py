@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nc_runner.collapse.least_squares import Between, solve
-from nc_runner.collapse.statistics import ClassStatistics, rows_at_a_time
+from nc_runner.collapse.statistics import ClassStatistics, float64_blocks
 
 
 def least_squares_classifier(stats: ClassStatistics, ridge: float) -> tuple[Tensor, Tensor]:
@@ -105,14 +105,17 @@ def mse_loss(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | No
 
     Used to check the decomposition, which sees the samples only through their statistics.
     """
-    device = torch.device("cpu") if features.device.type == "mps" else features.device
+    device = torch.device("cpu") if weight.device.type == "mps" else weight.device
     weight = weight.detach().to(device).to(torch.float64)
     bias = weight.new_zeros(len(weight)) if bias is None else bias.detach().to(weight)
     total = weight.new_zeros(())
-    rows = rows_at_a_time(max(weight.shape))
-    for h, y in zip(torch.split(features.detach(), rows), torch.split(labels, rows), strict=True):
-        error = torch.addmm(bias, h.to(device).to(torch.float64), weight.T)
-        error[torch.arange(len(y), device=device), y.to(device)] -= 1
+    labels = labels.to(device)
+    done = 0
+    for h in float64_blocks(features, len(weight), device):
+        error = torch.addmm(bias, h, weight.T)
+        of_labels = labels[done : done + len(h), None]
+        error.scatter_add_(1, of_labels, error.new_full((1, 1), -1.0).expand(of_labels.shape))
         total += error.square().sum()
+        done += len(h)
     penalty = ridge * (weight.square().sum() + bias.square().sum())
     return float((total / len(features) + penalty) / 2)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nc_runner.collapse.pairs import Moments, pairs
-from nc_runner.collapse.statistics import ClassStatistics, rows_at_a_time
+from nc_runner.collapse.statistics import ClassStatistics, float64_blocks
 
 RANK_TOLERANCE = 1e-10  # directions of the class means below this share of the strongest do not count
 ZERO_TOLERANCE = 1e-13  # centred means below this share of the means' norm are rounding errors
@@ -110,8 +110,8 @@ def nearest_class_mean(features: Tensor, means: Tensor) -> Tensor:
     centred = (means - centre).where(present[:, None], 0.0)
     offset = (centred.square().sum(dim=1) / 2).where(present, torch.inf)
     nearest = [
-        ((h.to(device).to(torch.float64) - centre) @ centred.T - offset).argmax(dim=1)
-        for h in torch.split(features.detach(), rows_at_a_time(max(means.shape)))
+        torch.addmm(-offset, h.sub_(centre), centred.T).argmax(dim=1)
+        for h in float64_blocks(features, len(means), device)
     ]
     return torch.cat(nearest) if nearest else torch.zeros(0, dtype=torch.int64, device=device)
 

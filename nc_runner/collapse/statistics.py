@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-ROWS = 8192  # features converted to float64 at a time
+ROWS = 8192  # features converted to float64 at a time, at most
 CELLS = 2**20  # numbers of a table with one column for each class that are held at a time
+CACHED_CELLS = 2**19  # float64 numbers, 4 MiB: such a block of features stays in a CPU's cache
+FEWEST_CACHED_ROWS = 512  # below this many rows a product X^T X of blocks is slower than one of all
 
 
 def rows_at_a_time(width: int) -> int:
     """How many rows of ``width`` numbers make a block: at most ROWS, and about CELLS numbers."""
     return max(1, min(ROWS, CELLS // max(width, 1)))
+
+
+def feature_rows(dim: int, device: torch.device) -> int:
+    """How many rows of features (B, P) are worked on at a time: few on a CPU, which has a cache to keep."""
+    return min(ROWS, max(CACHED_CELLS // dim, FEWEST_CACHED_ROWS)) if device.type == "cpu" else ROWS
+
+
+def float64_blocks(features: Tensor, classes: int, device: torch.device) -> Iterator[Tensor]:
+    """``features`` (N, P) in float64 on ``device``, in blocks (B, P) so small that (B, ``classes``) is too.
+
+    The blocks share their memory: each is gone when the next one comes, and may be changed.
+    """
+    count, dim = features.shape
+    size = min(feature_rows(dim, device), rows_at_a_time(max(classes, dim)), max(count, 1))
+    memory = torch.empty(size, dim, dtype=torch.float64, device=device)
+    for part in torch.split(features.detach(), size):
+        yield memory[: len(part)].copy_(part)
 
 
 class ClassStatistics:
@@ -64,19 +85,25 @@ class ClassStatistics:
         labels = labels.detach().to(self.device, torch.int64)
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
             raise ValueError(f"labels must lie in 0..{self.num_classes - 1}")
-        for h, y in zip(torch.split(features.detach(), ROWS), torch.split(labels, ROWS), strict=True):
-            h = h.to(self.device).to(torch.float64)
+        size = feature_rows(self.dim, self.device)
+        # Two blocks of memory for all: to ask for new ones takes longer than to work on them.
+        memory = self._scatter.new_empty(2, min(size, len(labels)), self.dim)
+        for h, y in zip(torch.split(features.detach(), size), torch.split(labels, size), strict=True):
+            centred, of_rows = memory[:, : len(y)]
+            centred.copy_(h)
             classes, y = torch.unique(y, return_inverse=True)
             counts = torch.bincount(y, minlength=len(classes)).to(torch.float64)
             rows = torch.arange(len(y), device=self.device)
             first = rows.new_full(classes.shape, len(y)).scatter_reduce_(0, y, rows, "amin")
             known = self._counts[classes] > 0
-            anchors = self._anchors[classes].where(known[:, None], h[first])
-            centred = h - anchors[y]
+            anchors = self._anchors[classes].where(known[:, None], centred[first])
+            centred -= torch.index_select(anchors, 0, y, out=of_rows)
             offsets = torch.zeros_like(anchors).index_add_(0, y, centred) / counts[:, None]
-            centred -= offsets[y]
-            spreads = torch.zeros_like(counts).index_add_(0, y, centred.square().sum(dim=1))
-            self._absorb(classes, counts, anchors, offsets, spreads, centred.T @ centred)
+            centred -= torch.index_select(offsets, 0, y, out=of_rows)
+            self._scatter.addmm_(centred.T, centred)
+            squares = torch.mul(centred, centred, out=of_rows).sum(dim=1)
+            spreads = torch.zeros_like(counts).index_add_(0, y, squares)
+            self._absorb(classes, counts, anchors, offsets, spreads)
 
     def merge(self, other: ClassStatistics) -> None:
         """Add the samples that ``other`` has seen. Exact but for rounding, in any order.
@@ -89,26 +116,20 @@ class ClassStatistics:
         classes = (other._counts > 0).nonzero()[:, 0]
         of_classes = (other._counts, other._anchors, other._offsets, other._spreads)
         counts, anchors, offsets, spreads = (part[classes].to(self.device) for part in of_classes)
-        scatter = other._scatter.to(self.device)
-        self._absorb(classes.to(self.device), counts, anchors, offsets, spreads, scatter)
+        self._scatter += other._scatter.to(self.device)
+        self._absorb(classes.to(self.device), counts, anchors, offsets, spreads)
 
     def _absorb(
-        self,
-        classes: Tensor,
-        counts: Tensor,
-        anchors: Tensor,
-        offsets: Tensor,
-        spreads: Tensor,
-        scatter: Tensor,
+        self, classes: Tensor, counts: Tensor, anchors: Tensor, offsets: Tensor, spreads: Tensor
     ) -> None:
-        """Add samples of the K classes in ``classes`` (K,), given by their own statistics."""
+        """Add samples of the K classes in ``classes`` (K,), given by their own statistics; the scatter around
+        their own means has been added before."""
         before = self._counts[classes]
         self._anchors[classes] = self._anchors[classes].where((before > 0)[:, None], anchors)
         shift = (anchors - self._anchors[classes]) + (offsets - self._offsets[classes])
         share = counts / (before + counts)
         weighted = shift * (before * share)[:, None]
-        self._scatter += scatter
-        self._scatter += shift.T @ weighted
+        self._scatter.addmm_(shift.T, weighted)
         self._spreads[classes] += spreads + (shift * weighted).sum(dim=1)
         self._offsets[classes] += shift * share[:, None]
         self._counts[classes] = before + counts
@@ -122,6 +143,11 @@ class ClassStatistics:
     @property
     def device(self) -> torch.device:
         return self._counts.device
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that the statistics hold, in float64: filled with those of another object they are its copy."""
+        return self._counts, self._anchors, self._offsets, self._spreads, self._scatter
 
     @property
     def counts(self) -> Tensor:

@@ -27,7 +27,7 @@ The same command again goes on with an interrupted run and skips a finished one.
 FLAGS = """\
 flags:
   -m, --multirun          run every combination of the comma-separated values
-  --cfg job [--resolve]   print the settings that would be used, and stop
+  --cfg job [--resolve]   print the settings that would be used, and stop; with -m those of every run
   --config-dir DIR        a folder with net/, data/, loss/, experiment/ of your own, and Python files
   --version, --help, --hydra-help
 """

@@ -18,8 +18,9 @@ from nc_runner import runs
 from nc_runner.commands import launching, preflight
 from nc_runner.commands.launching import Objective, Outcome, nothing
 from nc_runner.errors import ConfigError, NCRunnerError, RunFolderError
-from nc_runner.experiment import plugins, schema
+from nc_runner.experiment import plugins, schema, torchrun
 from nc_runner.experiment.signals import StopRequested, StopSignals
+from nc_runner.locks import PATIENCE
 
 TRACEBACK = "NC_RUNNER_TRACEBACK"  # environment: errors are to be raised, not shown in two lines
 
@@ -58,6 +59,7 @@ def run_job(config: DictConfig) -> Objective:
     try:
         with StopSignals() as signals:
             settings = schema.check(config)
+            torchrun.check(settings)
             launching.settle(settings)
             preflight.check_owner(folder, settings)
             return _end(_attempt(settings, folder, shown, signals))
@@ -97,7 +99,7 @@ def _attempt(settings: dict[str, Any], folder: Path, shown: Path, signals: StopS
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(folder / runs.LOCK_FILE, timeout=0):
+        with FileLock(folder / runs.LOCK_FILE, timeout=PATIENCE):
             if settings["overwrite"]:
                 folder = _replace(folder)
             state = _state_of(folder)
@@ -171,5 +173,8 @@ def _remove_if_fresh(folder: Path) -> None:
 
 
 def say(message: str, code: int) -> int:
+    """Print ``message`` on stderr; under torchrun its report shows it too. Returns ``code``."""
     print(f"nc-run: {message}", file=sys.stderr, flush=True)
+    if code:
+        torchrun.report(message)
     return code

@@ -28,7 +28,7 @@ SWEEP_FOLDER = "NC_RUNNER_SWEEP"  # environment: where the processes of a sweep 
 STOP_FILE = "stop"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # How often GNU OpenMP's threads look for more work before they sleep. By its own choice, 300,000 times, the
-# threads of processes that share cores keep each other from working; far below 3,000 a lone one is slower.
+# threads of two processes that share cores keep each other from working; below 3,000 one alone is slower.
 SPIN, PATIENCE = "GOMP_SPINCOUNT", "3000"
 _held: list[Any] = []  # the lock on this process's share of the GPUs, held until it ends
 

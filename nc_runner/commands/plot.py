@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nc_runner import flow_runs as flow_archive
 from nc_runner import runs as archive
 from nc_runner.errors import NCRunnerError, RunFolderError
 
+if TYPE_CHECKING:
+    from nc_runner.figures.claims import Judgement
+
+SELECTIONS = ("all", "best-test", "last")  # figures.select.RULES, which help need not import
 FORMATS = ("png", "pdf", "svg")
 DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
 
@@ -18,6 +24,7 @@ DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="nc-plot",
+        usage="%(prog)s [options] RUNS [RUNS ...]",
         description="Draw the Neural Collapse figures of runs: networks as rows, data sets as columns, "
         "one colour for each loss. Also writes summary.csv. Flows of nc-flow get figures of their own.",
         epilog="examples: nc-plot outputs/    nc-plot outputs/mse-resnet18-cifar10 --format svg --out paper/",
@@ -35,6 +42,18 @@ def parser() -> argparse.ArgumentParser:
         choices=FORMATS,
         help="may be given several times (default: png and pdf)",
     )
+    result.add_argument(
+        "--select",
+        choices=SELECTIONS,
+        default=SELECTIONS[0],
+        help="of the runs of each network, data set and loss: all (default); best-test: those of the setting "
+        "with the best test accuracy after the last epoch, as in the paper; last: of the one started last",
+    )
+    result.add_argument(
+        "--html",
+        action="store_true",
+        help="also write report.html: claims, runs, figures, settings and all rows in one page",
+    )
     return result
 
 
@@ -42,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     chosen = parser().parse_args(arguments)
     try:
-        return _plot(chosen.runs, chosen.out, list(dict.fromkeys(chosen.formats or ("png", "pdf"))))
+        formats = list(dict.fromkeys(chosen.formats or ("png", "pdf")))
+        return _plot(chosen.runs, chosen.out, formats, chosen.select, chosen.html)
     except NCRunnerError as error:
         _complain(str(error))
         return FAILED
@@ -54,7 +74,7 @@ def _complain(message: str) -> None:
     print(f"nc-plot: {message}", file=sys.stderr)
 
 
-def _plot(paths: list[Path], out: Path | None, formats: list[str]) -> int:
+def _plot(paths: list[Path], out: Path | None, formats: list[str], rule: str, html: bool) -> int:
     try:
         folders = archive.find_runs(paths)
     except RunFolderError as error:
@@ -64,28 +84,43 @@ def _plot(paths: list[Path], out: Path | None, formats: list[str]) -> int:
         _complain(f"no runs in {', '.join(map(str, paths))}: no folder there holds a {archive.RUN_FILE}")
         return BAD_ARGUMENTS
     runs, flows = _read(folders)
+    if runs:
+        from nc_runner.figures.select import select
+
+        runs, remarks = select(runs, rule)
+        for remark in remarks:
+            _complain(remark)
     drawn = [run for run in runs if len(run.rows)]
     if not drawn and not flows:
         _complain("nothing to draw: none of these runs can be read and has a measured epoch")
         return FAILED
 
     # Imported late: they bring matplotlib, which help and errors need not wait for.
+    from nc_runner.figures.claims import CLAIMS_FILE, judge, write_claims
     from nc_runner.figures.draw import draw_all
     from nc_runner.figures.flow import draw_flows
     from nc_runner.figures.summary import SUMMARY_FILE, by_cell, write_summary
 
     runs, drawn = by_cell(runs), by_cell(drawn)
     out = out or Path(os.path.commonpath([path.resolve() for path in paths])) / "figures"
+    judgements = judge(runs)
     files: list[Path] = []
     empty: list[str] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
         if runs:
             write_summary(runs, out)
-        if drawn:
-            files, empty = draw_all(drawn, out, formats)
-        if flows:
-            files += draw_flows(flows, out, formats)
+            write_claims(judgements, out)
+        with tempfile.TemporaryDirectory(prefix="nc-plot-") as folder:
+            pictures = Path(folder) if html else None
+            if drawn:
+                files, empty = draw_all(drawn, out, formats, pictures)
+            if flows:
+                files += draw_flows(flows, out, formats, pictures)
+            if pictures:
+                from nc_runner.figures.report import write_report
+
+                files.append(write_report(runs, flows, judgements, out, pictures))
     except OSError as error:
         raise RunFolderError(
             f"cannot write figures to {out}: {error.strerror or error}\nchoose another folder with --out DIR"
@@ -93,18 +128,22 @@ def _plot(paths: list[Path], out: Path | None, formats: list[str]) -> int:
     for name in empty:
         _complain(f"the figure {name} is left out: no run has values for it")
     if runs:
-        _print_table(runs)
-    table = f" and {SUMMARY_FILE}" if runs else ""
+        _print_tables(runs, judgements)
+    table = f", {SUMMARY_FILE} and {CLAIMS_FILE}" if runs else ""
     print(f"{len(files)} files{table} are in {_nearby(out)}")
     return DONE
 
 
-def _print_table(runs: list[archive.Run]) -> None:
+def _print_tables(runs: list[archive.Run], judgements: list[Judgement]) -> None:
     from rich.console import Console
 
+    from nc_runner.figures.claims import overall, print_claims
+    from nc_runner.figures.seeds import group_seeds
     from nc_runner.figures.summary import print_table
 
-    print_table(runs, Console())
+    console = Console()
+    print_table(group_seeds(runs), console)
+    print_claims(overall(judgements), console)
 
 
 def _read(folders: list[Path]) -> tuple[list[archive.Run], list[flow_archive.FlowRun]]:

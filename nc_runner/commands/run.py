@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from nc_runner import __version__, runs
+from nc_runner.experiment import torchrun
 
 if TYPE_CHECKING:
     from nc_runner.commands.launching import Outcome
@@ -16,7 +17,17 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    here = torchrun.place()
+    if here.rank:
+        return _follow()
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        if here.size > 1:
+            _dismiss()
+
+
+def _main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         from nc_runner.commands.help import show
 
@@ -35,6 +46,23 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
+def _follow() -> int:
+    """Under torchrun process 0 alone reads the command line; the others compute what it calls them to."""
+    from nc_runner.experiment.crew import follow
+    from nc_runner.experiment.run import assist
+
+    try:
+        return follow(assist)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dismiss() -> None:
+    from nc_runner.experiment.crew import dismiss
+
+    dismiss()
+
+
 def _hydra(arguments: list[str]) -> int:
     import hydra
     from hydra.errors import MissingConfigException
@@ -49,6 +77,7 @@ def _hydra(arguments: list[str]) -> int:
     job.outcomes.clear()
     job.command_process[:] = [os.getpid()]
     preflight.fresh_folders.clear()
+    arguments, preflight.show_only = _asks_to_show_a_sweep(arguments)
     command = hydra.main(config_path="pkg://nc_runner.conf", config_name="config", version_base="1.3")(
         job.run_job
     )
@@ -63,9 +92,11 @@ def _hydra(arguments: list[str]) -> int:
         if wants_traceback:
             raise
         return job.say(*preflight.explained(refused))
+    except preflight.Shown:
+        return 0
     except StopRequested as stop:
         _conclude(job.outcomes)
-        return job.say("give the same command again to go on", stop.exit_code)
+        return job.say(stop.advice, stop.exit_code)
     except MissingConfigException as error:
         if wants_traceback:
             raise
@@ -97,6 +128,17 @@ def _hydra(arguments: list[str]) -> int:
     if search:
         print(search[-1].result())
     return code
+
+
+def _asks_to_show_a_sweep(arguments: list[str]) -> tuple[list[str], bool]:
+    """``-m --cfg job``, which Hydra refuses: the arguments without ``--cfg job``, and True."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return arguments, False
+    kept = [argument for argument in arguments if argument not in ("--resolve", "--cfg=job", "-c=job")]
+    for i, argument in enumerate(kept):
+        if argument in ("--cfg", "-c") and kept[i + 1 : i + 2] == ["job"]:
+            return kept[:i] + kept[i + 2 :], True
+    return (kept, True) if "--cfg=job" in arguments else (arguments, False)
 
 
 def _conclude(outcomes: list[Outcome]) -> int:

@@ -52,6 +52,10 @@ class Split:
     def to(self, device: torch.device | str) -> Split:
         return Split(self.images.to(device), self.labels.to(device))
 
+    def part(self, rows: slice) -> Split:
+        """Some of the images, neighbours."""
+        return Split(self.images[rows], self.labels[rows])
+
     def batches(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """For each row of ``indices`` (steps, B): images (B, C, H, W) uint8, and labels (B,)."""
         for index in indices:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nc_runner.collapse import ClassStatistics, collapse_metrics, ncc_mismatch
 from nc_runner.errors import ConfigError
 from nc_runner.experiment.data import Dataset
+from nc_runner.experiment.distributed import ALONE, Processes
 from nc_runner.experiment.networks import Network
 from nc_runner.experiment.plugins import reason
 
@@ -48,15 +49,16 @@ class InnerLayers:
                 hooks.callback(module.register_forward_hook(partial(catch, name)).remove)
             yield
 
-    def rows(self, dataset: Dataset, epoch: int) -> list[dict[str, Any]]:
+    def rows(self, dataset: Dataset, epoch: int, processes: Processes = ALONE) -> list[dict[str, Any]]:
         """The lines of ``layers.csv`` for what was heard of both splits, which is then forgotten."""
         heard, self._seen = self._seen, {}
+        labels = [processes.part(split).labels for split in (dataset.train, dataset.test)]
         rows = []
         for depth, name in enumerate(self.modules, start=1):
-            train, test = (torch.cat(heard[split].pop(name)) for split in SPLITS)
-            measures = layer_metrics(
-                train, dataset.train.labels, test, dataset.test.labels, dataset.num_classes
+            train, test = (
+                torch.cat(heard[split].pop(name))[: len(y)] for split, y in zip(SPLITS, labels, strict=True)
             )
+            measures = layer_metrics(train, labels[0], test, labels[1], dataset.num_classes, processes)
             rows.append(
                 {"epoch": epoch, "layer": name, "depth": depth, "features": train.shape[1], **measures}
             )
@@ -73,12 +75,17 @@ def pooled(output: Tensor) -> Tensor:
 
 
 def layer_metrics(
-    train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, num_classes: int
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    num_classes: int,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """NC1, NC2 of the class means, and the accuracies of the nearest class mean, of any features.
 
     Args:
-        train, test: (N, P), of the train and the test set; labels (N,).
+        train, test: (N, P), of the train and the test set, or this process's part of them; labels (N,).
 
     Returns:
         ``nc1`` and ``nc2_*_means`` of the train set, as :func:`nc_runner.collapse.collapse_metrics` defines
@@ -86,10 +93,11 @@ def layer_metrics(
     """
     stats = ClassStatistics(num_classes, train.shape[1])
     stats.update(train, train_labels)
+    stats = processes.merge(stats)
     measures = collapse_metrics(stats, stats.centred_means)  # no classifier here; its columns are left out
     return {measure: measures[measure] for measure in MEASURES} | {
-        "ncc_accuracy": 1 - ncc_mismatch(train, train_labels, stats.means),
-        "test_ncc_accuracy": 1 - ncc_mismatch(test, test_labels, stats.means),
+        "ncc_accuracy": 1 - processes.mean(ncc_mismatch(train, train_labels, stats.means), len(train)),
+        "test_ncc_accuracy": 1 - processes.mean(ncc_mismatch(test, test_labels, stats.means), len(test)),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import platform
@@ -10,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,22 @@ import torchvision
 
 import nc_runner
 from nc_runner import runs
-from nc_runner.errors import ConfigError, DivergedError, NCRunnerError, RunFolderError, TrainingError
+from nc_runner.errors import ConfigError, DivergedError, NCRunnerError, RunFolderError
+from nc_runner.experiment.advice import disk_advice, memory_advice
+from nc_runner.experiment.board import Board
 from nc_runner.experiment.checkpoint import drop_previous, load_checkpoint, save_checkpoint
+from nc_runner.experiment.crew import lead, understood
 from nc_runner.experiment.data import load_dataset
-from nc_runner.experiment.devices import choose_device, device_name
+from nc_runner.experiment.devices import choose_device, device_name, set_threads
+from nc_runner.experiment.distributed import Processes
 from nc_runner.experiment.networks import build_network
 from nc_runner.experiment.own_metrics import find_own_metrics
 from nc_runner.experiment.plugins import locate, reason
-from nc_runner.experiment.progress import choose_progress, describe
+from nc_runner.experiment.progress import ProgressDisplay, choose_progress, describe
 from nc_runner.experiment.schema import deciding_settings
 from nc_runner.experiment.signals import StopRequested, StopSignals
+from nc_runner.experiment.sync_batchnorm import has_batch_norm, synchronise
+from nc_runner.experiment.torchrun import place
 from nc_runner.experiment.trainer import Trainer, parameter_count, seed_everything
 
 log = logging.getLogger("nc_runner")
@@ -37,9 +42,8 @@ log = logging.getLogger("nc_runner")
 
 def prepare(settings: Mapping[str, Any]) -> Trainer:
     """Everything that can be wrong with settings and data is found here, before a row is written."""
-    if settings["threads"] is not None:
-        torch.set_num_threads(settings["threads"])
     device = choose_device(settings["device"])
+    set_threads(settings["threads"], device)
     ood = settings["analysis"]["ood"]
     dataset = load_dataset(settings["data"], seed=settings["seed"], ood=ood, device=device)
     count = len(dataset.train.labels)
@@ -54,16 +58,19 @@ def prepare(settings: Mapping[str, Any]) -> Trainer:
         in_channels=dataset.in_channels,
         image_size=dataset.image_size,
     )
+    if settings["sync_batchnorm"] and place().size > 1:
+        synchronise(network.model, device)
     loss_function = locate(settings["loss"]["_target_"], "loss._target_")
     find_own_metrics(settings["analysis"])
-    with _memory_advice(settings):
+    with memory_advice(settings):
         return Trainer(settings, network, dataset.to(device), loss_function, device)
 
 
 def execute(settings: Mapping[str, Any], folder: Path, signals: StopSignals) -> float:
     """Carry out a run in ``folder``, from its start or from its checkpoint; the last test accuracy.
 
-    The caller holds the folder's lock. ``run.json`` ends as complete, interrupted, diverged or failed.
+    The caller holds the folder's lock. ``run.json`` ends as complete, interrupted, diverged or failed. Under
+    torchrun this is process 0, and the others come to :func:`assist`.
 
     Raises:
         NCRunnerError: the run cannot start or go on; the message says why and what to do.
@@ -74,7 +81,9 @@ def execute(settings: Mapping[str, Any], folder: Path, signals: StopSignals) -> 
     further = (*runs.wider_columns(analysis), *runs.own_columns(analysis))
     writer = runs.RunWriter(folder, trainer.dataset.num_classes, further)
     began = time.perf_counter()
-    with _log_file(folder):
+    with _log_file(folder), lead(settings, signals) as processes:
+        processes.compare(trainer.dataset.fingerprint)
+        trainer.distribute(processes)
         _resume(trainer, writer)
         log.info("%s on %s, from epoch %d", folder, trainer.device, trainer.epoch)
         try:
@@ -96,45 +105,69 @@ def execute(settings: Mapping[str, Any], folder: Path, signals: StopSignals) -> 
     return runs.last_row(folder)["test_accuracy"]
 
 
-def _train(trainer: Trainer, writer: runs.RunWriter, signals: StopSignals) -> None:
+def assist(settings: Mapping[str, Any], processes: Processes, signals: StopSignals) -> None:
+    """What the other processes do in a run that process 0 executes: they compute, and write nothing."""
+    try:
+        trainer = prepare(settings)
+    except Exception as error:
+        processes.compare(error)
+        raise
+    processes.compare(trainer.dataset.fingerprint)
+    trainer.distribute(processes)
+    state = processes.from_leader()
+    if state is not None:
+        trainer.restore(state)
+    _train(trainer, None, signals)
+
+
+def _train(trainer: Trainer, writer: runs.RunWriter | None, signals: StopSignals) -> None:
+    """Train to the end; ``writer`` is None on the processes that write nothing."""
     settings = trainer.settings
     last_saved = time.monotonic()
 
     def save() -> None:
         nonlocal last_saved
-        with _disk_advice(writer.folder):
-            state = trainer.state() | {
-                "data_fingerprint": trainer.dataset.fingerprint,
-                "rows": writer.rows_text(),
-            }
-            if trainer.layers.modules:
-                state["layer_rows"] = writer.layers.text()
-            save_checkpoint(writer.folder, state)
+        state = trainer.state()
+        if writer is not None:
+            with disk_advice(writer.folder):
+                state |= {"data_fingerprint": trainer.dataset.fingerprint, "rows": writer.rows_text()}
+                if trainer.layers.modules:
+                    state["layer_rows"] = writer.layers.text()
+                save_checkpoint(writer.folder, state)
         last_saved = time.monotonic()
 
     def on_step() -> None:
         display.step(trainer.epoch + trainer.step / trainer.steps)
-        if signals.received is not None:
+        due = time.monotonic() - last_saved > settings["checkpoint_seconds"] > 0
+        stop, due = trainer.processes.agree(signals.received or 0, due)
+        if stop:
             save()
-            signals.pause()
-        if time.monotonic() - last_saved > settings["checkpoint_seconds"] > 0:
+            raise StopRequested(stop)
+        if due:
             save()
 
     def on_row(row: dict[str, Any]) -> None:
-        with _disk_advice(writer.folder):
-            writer.append(row)
-        log.info(describe(row, trainer.epochs))
+        if writer is not None:
+            with disk_advice(writer.folder):
+                writer.append(row)
+                if board is not None:
+                    board.add(row)
+            log.info(describe(row, trainer.epochs))
         display.row(row)
 
     def on_layers(rows: list[dict[str, Any]]) -> None:
-        with _disk_advice(writer.folder):
-            writer.layers.append(*rows)
+        if writer is not None:
+            with disk_advice(writer.folder):
+                writer.layers.append(*rows)
 
     def on_epoch() -> None:
         if settings["checkpoint_seconds"] == 0 or trainer.epoch == trainer.epochs:
             save()
 
-    with choose_progress(settings["progress"], trainer.epochs) as display, _memory_advice(settings):
+    silent = ProgressDisplay(trainer.epochs)
+    chosen = choose_progress(settings["progress"], trainer.epochs) if writer is not None else silent
+    events = Board(writer.folder) if settings["tensorboard"] and writer is not None else nullcontext()
+    with chosen as display, events as board, memory_advice(settings), understood():
         trainer.run(on_step, on_row, on_epoch, on_layers)
 
 
@@ -144,7 +177,7 @@ def _resume(trainer: Trainer, writer: runs.RunWriter) -> None:
     state, problems = load_checkpoint(folder)
     for problem in problems:
         _tell(f"{problem}; the one before it is used")
-    with _disk_advice(folder):
+    with disk_advice(folder):
         if state is None:
             tables = {writer.rows: None, writer.layers: None}
         else:
@@ -161,6 +194,7 @@ def _resume(trainer: Trainer, writer: runs.RunWriter) -> None:
                     "was its code changed since? start anew with overwrite=true"
                 ) from error
             tables = {writer.rows: state["rows"], writer.layers: state.get("layer_rows")}
+        trainer.processes.from_leader(state)
         if not trainer.layers.modules:
             del tables[writer.layers]
         for table, text in tables.items():
@@ -181,12 +215,32 @@ def _resume(trainer: Trainer, writer: runs.RunWriter) -> None:
             device=str(trainer.device),
             device_name=device_name(trainer.device),
             threads=torch.get_num_threads(),
+            processes=trainer.history,
             versions=_versions(),
             host=socket.gethostname(),
             pid=os.getpid(),
             started=_now(),
             resumed_from_epoch=trainer.epoch if state is not None else None,
         )
+    _say_who_computes(trainer, len(trainer.history) > len((state or {}).get("history", [0])))
+
+
+def _say_who_computes(trainer: Trainer, changed: bool) -> None:
+    """Where several processes compute the run, or others than before: what that means for its numbers."""
+    batch, sizes = trainer.settings["batch_size"], [entry["processes"] for entry in trainer.history]
+    normed, shared = has_batch_norm(trainer.network.model), trainer.settings["sync_batchnorm"]
+    seen = [batch if shared else batch // size for size in sizes]
+    if sizes[-1] > 1:
+        share = f"{sizes[-1]} processes, each with {batch // sizes[-1]} of the {batch} images of a step"
+        line = f"{share}; batch norm sees {seen[-1]}" if normed else share
+        log.info(line)
+        print(line, flush=True)
+    if changed:
+        line = f"{sizes[-1]} process{'es' * (sizes[-1] > 1)} from here on, {sizes[-2]} before"
+        if normed and not shared:
+            _tell(f"{line}: batch norm saw {seen[-2]} images of a step, and now sees {seen[-1]}")
+        else:
+            log.info(line)
 
 
 def _tell(message: str) -> None:
@@ -227,43 +281,3 @@ def _log_file(folder: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
-
-
-@contextmanager
-def _disk_advice(folder: Path) -> Iterator[None]:
-    """Errors of the file system, in words that help."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _disk_is_full(folder):
-            raise  # torch reports a failed write as RuntimeError
-        code = error.errno if isinstance(error, OSError) else errno.ENOSPC
-        if code in (errno.ENOSPC, errno.EDQUOT):
-            advice = "the disk is full: free some space, then give the same command again to go on"
-        elif not folder.is_dir():
-            advice = "the folder is gone: was it moved or deleted while the run went on?"
-        else:
-            advice = "make the folder writable, then give the same command again to go on"
-        raise RunFolderError(
-            f"cannot write to {folder}: {os.strerror(code or errno.EIO)}\n{advice}"
-        ) from error
-
-
-def _disk_is_full(folder: Path) -> bool:
-    try:
-        status = os.statvfs(folder)
-    except OSError:
-        return True
-    return status.f_bavail * status.f_frsize < 2**20
-
-
-@contextmanager
-def _memory_advice(settings: Mapping[str, Any]) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        batch, analysed = settings["batch_size"], settings["analysis"]["batch_size"]
-        raise TrainingError(
-            f"out of GPU memory with batch_size={batch} and analysis.batch_size={analysed}\n"
-            f"try batch_size={max(1, batch // 2)} or analysis.batch_size={max(1, analysed // 4)}"
-        ) from error

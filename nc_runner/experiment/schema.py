@@ -14,6 +14,7 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from nc_runner import runs
 from nc_runner.errors import ConfigError
+from nc_runner.experiment import cells
 from nc_runner.experiment.plugins import callable_name
 
 # The authors' measurement epochs (their public notebook, 350 epochs).
@@ -174,6 +176,13 @@ def _device_problem(value: Any) -> str | None:
     return None
 
 
+def _tensorboard_problem(value: Any) -> str | None:
+    found = find_spec("tensorboard") if value else None
+    if not value or (found is not None and found.origin):  # without an origin: any folder of that name
+        return None
+    return "needs a package that is not installed\ninstall it: pip install tensorboard"
+
+
 def _std_problem(value: Any) -> str | None:
     return "must be above 0 in every channel" if any(std <= 0 for std in value) else None
 
@@ -235,7 +244,7 @@ class Analysis:
     layers: list[str] = setting(
         "inner layers to measure too: names or globs of modules", check=_layers_problem, neutral=([],)
     )
-    batch_size: int = setting("images per forward pass of the measurement", minimum=1, decides=False)
+    batch_size: int = setting("images per forward pass of the measurement, at most", minimum=1, decides=False)
 
 
 @dataclass
@@ -332,10 +341,14 @@ class Config:
     precision: str = setting("of training alone", choices=("fp32", "tf32", "bf16"))
     channels_last: bool = setting("memory layout of images and convolutions")
     compile: bool = setting("torch.compile the network for training")
+    sync_batchnorm: bool = setting(
+        "under torchrun: batch norm over all processes' images, as in one process", neutral=(False,)
+    )
     classifier: str = setting(
         "gradient, or least_squares (refit after every epoch)", choices=("gradient", "least_squares")
     )
     analysis: Analysis = field(default_factory=Analysis, metadata={"meaning": "the measurement"})
+    cells: Any = setting("an experiment's table of settings by data set and network family", decides=False)
     launcher: Launcher = field(
         default_factory=Launcher, metadata={"meaning": "how a sweep's runs are spread"}
     )
@@ -345,6 +358,7 @@ class Config:
     progress: str = setting(
         "auto (live on a terminal)", choices=("auto", "live", "plain", "none"), decides=False
     )
+    tensorboard: bool = setting("log each row for TensorBoard too", check=_tensorboard_problem, decides=False)
 
 
 NETWORK_FAMILIES = {"resnet": ResNet, "vgg": VGG, "densenet": DenseNet}
@@ -352,6 +366,7 @@ NETWORK_FAMILIES = {"resnet": ResNet, "vgg": VGG, "densenet": DenseNet}
 
 def register() -> None:
     """Make the schema known to Hydra; config.yaml and net/*.yaml name it in their defaults lists."""
+    cells.register()
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for family, node in NETWORK_FAMILIES.items():
@@ -425,6 +440,7 @@ def check(config: DictConfig) -> dict[str, Any]:
                 raise ConfigError(f"{key}={_shown(value)} is refused: {key} {problem}")
     if problem := _name_problem(net["name"]):
         raise ConfigError(f"net.name={net['name']} is refused: net.name {problem}")
+    settings.pop("cells")  # what a run takes from the table stands in its settings
     _check_ood(settings["analysis"])
     _check_objective(str(settings["objective"]), settings["analysis"])
     mean, std = settings["data"]["mean"], settings["data"]["std"]

@@ -24,6 +24,29 @@ class StopRequested(BaseException):
         """130 for SIGINT, 143 for the others, the shell's codes."""
         return 130 if self.signum == signal.SIGINT else 143
 
+    @property
+    def advice(self) -> str:
+        return "give the same command again to go on"
+
+
+class ProcessLost(StopRequested):
+    """Raised when another process of a run on several is gone: the run stops, and can be resumed.
+
+    ``speaker``: the rank of the process that tells the user.
+    """
+
+    def __init__(self, problem: str, speaker: int = 0) -> None:
+        BaseException.__init__(self, problem)
+        self.speaker = speaker
+
+    @property
+    def exit_code(self) -> int:
+        return 1
+
+    @property
+    def advice(self) -> str:
+        return f"{self}\ngive the same command again to go on from the last checkpoint"
+
 
 class StopSignals:
     """While this context is entered, a stopping signal is noted in ``received`` and does not end the process.

@@ -16,6 +16,7 @@ from nc_runner.errors import DivergedError
 from nc_runner.experiment.checkpoint import random_state, restore_random_state
 from nc_runner.experiment.data import Dataset
 from nc_runner.experiment.devices import float32_products, training_autocast
+from nc_runner.experiment.distributed import ALONE, Processes, parallel
 from nc_runner.experiment.layers import find_layers
 from nc_runner.experiment.measurement import LossFunction, measure
 from nc_runner.experiment.networks import Network
@@ -76,6 +77,26 @@ class Trainer:
         self.epoch = 0
         self.step = 0
         self.train_seconds = 0.0  # of training since the last row
+        self.processes = ALONE
+        self.history = [{"from_epoch": 0, "processes": 1}]  # how many computed the run, and from when on
+
+    def distribute(self, processes: Processes) -> None:
+        """Take part in a run of several processes, all of them at this point; before :meth:`restore`."""
+        if processes.size == 1:
+            return
+        self.processes = processes
+        self.history = [{"from_epoch": 0, "processes": processes.size}]
+        own = not str(self.settings["net"]["_target_"]).startswith("nc_runner.")
+        two = self.dataset.normalise(next(self.dataset.train.blocks(2)), self.settings["channels_last"])
+        self.forward = parallel(self.network.model, two, self.device, own=own)
+        if self.settings["compile"]:
+            self.forward = torch.compile(self.forward)
+        self._part_ways()
+
+    def _part_ways(self) -> None:
+        """Other random numbers on each process, or dropout would drop the same units of different images."""
+        if self.processes.rank:
+            seed_everything((self.settings["seed"] + (self.processes.rank << 32) + self.epoch) % 2**63)
 
     def lr_at(self, epoch: int) -> float:
         """The learning rate used in an epoch, counted from 1."""
@@ -97,7 +118,9 @@ class Trainer:
         Raises DivergedError when the loss is no longer finite.
         """
         if self.settings["classifier"] == "least_squares" and self.epoch == self.step == 0:
-            measure(self.network, self.dataset, self.loss_function, self.settings, on_step)
+            measure(
+                self.network, self.dataset, self.loss_function, self.settings, on_step, None, self.processes
+            )
         while self.epoch < self.epochs:
             self._train_epoch(on_step)
             if self.epoch + 1 in self.analysed or self.settings["classifier"] == "least_squares":
@@ -118,6 +141,7 @@ class Trainer:
         self.shuffler.set_state(self.epoch_start)
         order = torch.randperm(len(train.labels), generator=self.shuffler).to(self.device)
         batches = order[: self.steps * self.settings["batch_size"]].view(self.steps, -1)
+        batches = self.processes.slices(batches)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr_at(self.epoch + 1)
         self.network.model.train()
@@ -134,6 +158,7 @@ class Trainer:
                 total += loss.detach()
                 self.step += 1
                 on_step()
+        total = self.processes.sum(total)
         finite = math.isfinite(float(total))  # synchronises with the device, once an epoch
         self.train_seconds += time.perf_counter() - began
         if not finite:
@@ -144,10 +169,13 @@ class Trainer:
         began = time.perf_counter()
         epoch = self.epoch + 1
         layers = self.layers if epoch in self.analysed else None
-        measured = measure(self.network, self.dataset, self.loss_function, self.settings, pause, layers)
+        self.processes.align(self.network.model.buffers())
+        measured = measure(
+            self.network, self.dataset, self.loss_function, self.settings, pause, layers, self.processes
+        )
         if not math.isfinite(measured["train_loss_regularized"]):
             raise self._diverged()
-        layer_rows = layers.rows(self.dataset, epoch) if layers else []
+        layer_rows = layers.rows(self.dataset, epoch, self.processes) if layers else []
         row = {
             "epoch": epoch,
             "lr": self.lr_at(epoch),
@@ -165,7 +193,7 @@ class Trainer:
         )
 
     def state(self) -> dict[str, Any]:
-        """All that the rest of the run depends on."""
+        """All that the rest of the run depends on. Of several processes all must ask, at the same step."""
         return {
             "model": self.network.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -173,6 +201,8 @@ class Trainer:
             "step": self.step,
             "epoch_start": self.epoch_start,
             "random": random_state(),
+            "random_of_processes": self.processes.all_of(random_state()) if self.processes.size > 1 else [],
+            "history": self.history,
             "train_seconds": self.train_seconds,
         }
 
@@ -184,7 +214,15 @@ class Trainer:
         self.epoch_start = state["epoch_start"]
         self.shuffler.set_state(self.epoch_start)
         self.train_seconds = state["train_seconds"]
+        self.history = state.get("history", [{"from_epoch": 0, "processes": 1}])
+        if self.history[-1]["processes"] != self.processes.size:
+            self.history = [*self.history, {"from_epoch": self.epoch, "processes": self.processes.size}]
         restore_random_state(state["random"])
+        others = state.get("random_of_processes", [])
+        if self.processes.size == len(others):
+            restore_random_state(others[self.processes.rank])
+        else:
+            self._part_ways()
 
 
 def parameter_count(model: nn.Module) -> int:

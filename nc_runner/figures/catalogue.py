@@ -32,7 +32,8 @@ class Entry:
     MSE, ``name_LOSS`` for the others. ``spectrum``: draws all SNR columns in place of ``curves``;
     ``advance``: how far Phi of each has come since the terminal phase began, see advance.py.
     ``by_layer``: draws ``layers.csv`` against depth (layers.py), of the runs that have one.
-    ``y_shared``: whether all panels have one y axis, or those of each data set.
+    ``y_shared``: whether all panels have one y axis, or those of each data set. ``reading`` says below the
+    figure in the report what it shows.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Entry:
     advance: bool = False
     by_layer: bool = False
     says_ridge: bool = False
+    reading: str = ""
 
 
 def _means_and_classifier(measure: str) -> tuple[Curve, ...]:
@@ -65,13 +67,22 @@ def own_entry(column: str, log: bool) -> Entry:
 
 
 CATALOGUE = (
-    Entry("train_loss", "Training loss", "loss", (Curve("train_loss"),), log=True),
+    Entry(
+        "train_loss",
+        "Training loss",
+        "loss",
+        (Curve("train_loss"),),
+        log=True,
+        reading="The mean loss over the whole train set, in evaluation mode.",
+    ),
     Entry(
         "errors",
         "Train and test error",
         "error (%)",
         (_percent_wrong("train", "solid"), _percent_wrong("test", "dashed")),
         y_shared="data set",
+        reading="The share of images that the network gets wrong. The terminal phase begins where hardly "
+        "any train image is.",
     ),
     Entry(
         "nc1",
@@ -79,30 +90,38 @@ CATALOGUE = (
         r"$\mathrm{Tr}(\Sigma_W\,\Sigma_B^{+})\,/\,C$",
         (Curve("nc1"),),
         log=True,
+        reading="Spread within classes against spread between them. Tends to 0 as features collapse to "
+        "their class means.",
     ),
     Entry(
         "nc2_equinorm",
         "NC2: equal norms",
         "std / mean of the norms",
         _means_and_classifier("equinorm"),
+        reading="How unequal the norms of the class means are, and those of the classifier’s rows. Tends "
+        "to 0.",
     ),
     Entry(
         "nc2_equiangularity",
         "NC2: equal angles",
         "std of the cosines",
         _means_and_classifier("equiangular"),
+        reading="How unequal the angles between classes are. Tends to 0 as all pairs come to stand at one "
+        "angle.",
     ),
     Entry(
         "nc2_maxangle",
         "NC2: maximal angles",
         r"mean of $|\cos + 1/(C-1)|$",
         _means_and_classifier("maxangle"),
+        reading="How far the angles are from the widest that C classes can have, cos = −1/(C−1). Tends to 0.",
     ),
     Entry(
         "nc3_self_duality",
         "NC3: self-duality",
         r"$\Vert\, W/\Vert W\Vert_F - \dot{M}^{T}/\Vert\dot{M}\Vert_F \,\Vert_F^2$",
         (Curve("nc3_self_duality"),),
+        reading="Distance between the classifier and the class means, each scaled to norm 1. Tends to 0.",
     ),
     Entry(
         "nc4_ncc_mismatch",
@@ -113,6 +132,8 @@ CATALOGUE = (
             Curve("test_nc4_ncc_mismatch", "test", "dashed", alpha=0.55, factor=100.0),
         ),
         y_shared="data set",
+        reading="Images that the network and the nearest class mean put into different classes. Tends to "
+        "0 on train.",
     ),
     Entry(
         "mse_decomposition",
@@ -127,6 +148,8 @@ CATALOGUE = (
         log=True,
         per_loss=True,
         says_ridge=True,
+        reading="What the loss is made of: spread within classes, places of the class means, and the "
+        "distance of the classifier from the least-squares one.",
     ),
     Entry(
         "least_squares_vs_perp",
@@ -139,6 +162,8 @@ CATALOGUE = (
         log=True,
         per_loss=True,
         says_ridge=True,
+        reading="Loss of the least-squares classifier, and what the network’s own classifier adds to it. "
+        "Close to the central path that is negligible.",
     ),
     Entry(
         "snr_spectrum",
@@ -147,6 +172,8 @@ CATALOGUE = (
         log=True,
         per_loss=True,
         spectrum=True,
+        reading="Singular values of the centred class means, seen through the covariance within classes. "
+        "They grow and draw together as features collapse.",
     ),
     Entry(
         "phi_advance",
@@ -156,5 +183,7 @@ CATALOGUE = (
         per_loss=True,
         spectrum=True,
         advance=True,
+        reading="On the central path every direction of the spectrum advances equally: all lines would be "
+        "one.",
     ),
 )

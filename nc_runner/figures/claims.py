@@ -16,11 +16,16 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from nc_runner import runs as archive
 from nc_runner.figures.style import data_set_name, loss_name, network_name
 from nc_runner.figures.summary import by_cell, terminal_phase_start
 from nc_runner.runs import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 CLAIMS_FILE = "claims.csv"
 HOLDS, FAILS, UNTOLD = "holds", "fails", "cannot be told"
@@ -76,27 +81,36 @@ class Overall:
     median: float | None  # of the deciding numbers
 
 
-MEASURES = {  # column: what to call it
-    "nc1": "NC1",
-    "nc2_equinorm_means": "NC2 equal norms, means",
-    "nc2_equinorm_classifier": "NC2 equal norms, classifier",
-    "nc2_equiangular_means": "NC2 equal angles, means",
-    "nc2_equiangular_classifier": "NC2 equal angles, classifier",
-    "nc2_maxangle_means": "NC2 maximal angles, means",
-    "nc2_maxangle_classifier": "NC2 maximal angles, classifier",
-    "nc3_self_duality": "NC3 self-duality",
-    "nc4_ncc_mismatch": "NC4 nearest class mean",
+MEASURES = {  # column: what to call it, for short and in a sentence
+    "nc1": ("NC1", "NC1"),
+    "nc2_equinorm_means": ("NC2 equal norms, means", "NC2, the spread of the class means' norms,"),
+    "nc2_equinorm_classifier": ("NC2 equal norms, classifier", "NC2, the spread of the classifier's norms,"),
+    "nc2_equiangular_means": ("NC2 equal angles, means", "NC2, the spread of the class means' angles,"),
+    "nc2_equiangular_classifier": (
+        "NC2 equal angles, classifier",
+        "NC2, the spread of the classifier's angles,",
+    ),
+    "nc2_maxangle_means": (
+        "NC2 maximal angles, means",
+        "NC2, the class means' distance from maximal angles,",
+    ),
+    "nc2_maxangle_classifier": (
+        "NC2 maximal angles, classifier",
+        "NC2, the classifier's distance from maximal angles,",
+    ),
+    "nc3_self_duality": ("NC3 self-duality", "NC3, the distance from self-duality,"),
+    "nc4_ncc_mismatch": ("NC4 nearest class mean", "NC4, the mismatch with the nearest class mean,"),
 }
 
 
 def _falls(column: str) -> tuple[Claim, Claim]:
-    subject = MEASURES[column]
+    subject, measure = MEASURES[column]
     return (
         Claim(
             f"{column}_falls",
             subject,
             TRAINING,
-            f"{subject} falls over training",
+            f"{measure} falls over training",
             "last / first epoch",
             "below 1",
         ),
@@ -104,7 +118,7 @@ def _falls(column: str) -> tuple[Claim, Claim]:
             f"{column}_falls_in_phase",
             subject,
             PHASE,
-            f"{subject} goes on falling after the terminal phase began",
+            f"{measure} goes on falling after the terminal phase began",
             "last epoch / first of the phase",
             "below 1",
         ),
@@ -140,13 +154,13 @@ CLAIMS = (*(claim for pair in FALLS.values() for claim in pair), PERP, TEST_ACCU
 
 
 def judge(runs: Sequence[Run]) -> list[Judgement]:
-    """Every claim about every run, in the order of the figures; then MSE beside CE for each network and data."""
+    """Every claim about every run, in the order of the figures; then MSE beside CE for each cell."""
     ordered = by_cell(runs)
     return [judgement for run in ordered for judgement in judge_run(run)] + list(_compare_losses(ordered))
 
 
 def judge_run(run: Run) -> list[Judgement]:
-    """The claims that can be made about one run alone. L_perp is judged for MSE, of which the paper says it."""
+    """The claims about one run alone. That of L_perp is made for MSE, of which the paper says it."""
     result = []
 
     def add(claim: Claim, verdict: str, number: float | None, reason: str) -> None:
@@ -286,6 +300,43 @@ def write_claims(judgements: Sequence[Judgement], out: Path) -> Path:
     path = out / CLAIMS_FILE
     archive.write_atomically(path, text.getvalue().encode("utf-8", errors="backslashreplace"))
     return path
+
+
+def print_claims(overalls: Sequence[Overall], console: Console) -> None:
+    """Each claim's verdict over all runs, for the terminal; nothing where nothing was judged."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not overalls:
+        return
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("the paper's claims", width=30, no_wrap=True, overflow="ellipsis")
+    table.add_column("falls over training", width=23, no_wrap=True)
+    table.add_column("in the terminal phase", width=23, no_wrap=True)
+    for subject, group in groupby(overalls, key=lambda line: line.claim.subject):
+        cells = {line.claim.aspect == TRAINING: line for line in group}
+        table.add_row(Text(subject), *(_verdict_cell(cells.get(first)) for first in (True, False)))
+    console.print()
+    console.print(table)
+    console.print(
+        "holds: in all runs that can tell; beside it in how many of them, and the median\n"
+        f"of the number that decides. Each verdict, its number and reason: {CLAIMS_FILE}",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _verdict_cell(line: Overall | None) -> Text:
+    from rich.text import Text
+
+    if line is None:
+        return Text("")
+    told = line.holds + line.fails
+    if not told:
+        return Text(line.verdict, style="dim")
+    number = "" if line.median is None else f"  {line.median:.2g}"
+    style = "green" if line.verdict == HOLDS else "red"
+    return Text.assemble((f"{line.verdict:<5}", style), f" {line.holds}/{told}{number}")
 
 
 def where(judgement: Judgement) -> str:

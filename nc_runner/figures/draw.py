@@ -14,12 +14,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from nc_runner.figures.catalogue import CATALOGUE, Entry, own_entry
 from nc_runner.figures.files import write_figure
 from nc_runner.figures.grid import LegendEntry, linear_scale, panel_grid
 from nc_runner.figures.layers import LAYER_CATALOGUE, draw_layers, has_layers
 from nc_runner.figures.panel import (
+    BAND_ALPHA,
     END_MARKERS,
     draw_run,
     draw_start,
@@ -28,6 +30,7 @@ from nc_runner.figures.panel import (
     traces_of,
     y_scale,
 )
+from nc_runner.figures.seeds import SeedGroup, group_seeds, members
 from nc_runner.figures.style import (
     GREY,
     LINE_STYLES,
@@ -55,6 +58,11 @@ class Job:
     entry: Entry
     name: str
     loss: str | None = None
+
+    @property
+    def title(self) -> str:
+        named = "" if self.loss is None else f", trained with {loss_name(self.loss)}"
+        return self.entry.title + named
 
 
 def jobs(runs: Sequence[Run]) -> list[Job]:
@@ -89,13 +97,19 @@ def _file_name(text: str) -> str:
     return "".join(c if c.isascii() and (c.isalnum() or c in "+-") else "_" for c in text)[:80]
 
 
-def draw_all(runs: Sequence[Run], out: Path, formats: Sequence[str]) -> tuple[list[Path], list[str]]:
+def draw_all(
+    runs: Sequence[Run], out: Path, formats: Sequence[str], pictures: Path | None = None
+) -> tuple[list[Path], list[str]]:
     """Write every figure of ``runs`` into the folder ``out``; return the files, and the figures without data.
+
+    Runs that differ in their seed alone are drawn as their median and range.
+    ``pictures``: a folder that gets every figure as SVG besides.
 
     Raises :class:`OSError` where a file cannot be written.
     """
+    runs = group_seeds(runs)
     todo = jobs(runs)
-    write = partial(_write, runs=runs, out=out, formats=formats)
+    write = partial(_write, runs=runs, out=out, formats=formats, pictures=pictures)
     networks, data_sets, _ = zip(*(run.cell for run in runs), strict=True)
     panels = len(set(networks)) * len(set(data_sets)) * len(todo)
     workers = min(os.cpu_count() or 1, len(todo)) if panels >= _PARALLEL_FROM else 1
@@ -121,8 +135,10 @@ def _leave_interrupts_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _write(job: Job, runs: Sequence[Run], out: Path, formats: Sequence[str]) -> list[Path]:
-    return write_figure(lambda: draw_figure(job, runs), job.name, out, formats)
+def _write(
+    job: Job, runs: Sequence[Run], out: Path, formats: Sequence[str], pictures: Path | None = None
+) -> list[Path]:
+    return write_figure(lambda: draw_figure(job, runs), job.name, out, formats, pictures)
 
 
 def draw_figure(job: Job, runs: Sequence[Run]) -> Figure | None:
@@ -151,11 +167,10 @@ def draw_figure(job: Job, runs: Sequence[Run]) -> Figure | None:
     looks = loss_looks(run.cell[2] for run in runs)
     losses = sorted({run.cell[2] for run in chosen}, key=loss_order)
     starts = {id(run): terminal_phase_start(run.rows) for run in chosen}
-    title = entry.title if job.loss is None else f"{entry.title}, trained with {loss_name(job.loss)}"
     figure, panels = panel_grid(
         [network_name(name) for name in networks],
         [data_set_name(name) for name in data_sets],
-        title=title,
+        title=job.title,
         y_label=entry.y_label,
         x_label="epoch",
         caption=_caption(entry, chosen, starts.values()),
@@ -204,6 +219,13 @@ def _legend(
         colour = looks[losses[0]][0] if len(losses) == 1 else GREY
         words = f"terminal phase ({100 * TERMINAL_ACCURACY:g} % correct)"
         yield LegendEntry(line(colour, (0.0, TERMINAL_PHASE_DASHES), width=0.9), words)
+    counts = sorted({len(members(run)) for run in runs if isinstance(run, SeedGroup)})
+    if counts:
+        seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        words = f"median{'' if entry.spectrum else ' and range'} of {seeds} seeds"
+        yield LegendEntry(
+            Patch(facecolor=GREY, alpha=0.0 if entry.spectrum else BAND_ALPHA, linewidth=0.0), words
+        )
     states = {run.state for run in runs}
     for marker, words in _MARKER_WORDS.items():
         if any(END_MARKERS.get(state) == marker for state in states):

@@ -15,10 +15,15 @@ from nc_runner.figures.grid import DOTS_PER_INCH, RC_PARAMS
 
 
 def write_figure(
-    draw: Callable[[], Figure | None], name: str, out: Path, formats: Sequence[str]
+    draw: Callable[[], Figure | None],
+    name: str,
+    out: Path,
+    formats: Sequence[str],
+    pictures: Path | None = None,
 ) -> list[Path]:
     """Draw a figure and write ``name`` in every format; return the files, none where there is no figure.
 
+    ``pictures``: a folder that gets the figure as SVG besides, for the report.
     Raises :class:`OSError` where a file cannot be written.
     """
     files: list[Path] = []
@@ -30,13 +35,15 @@ def write_figure(
         figure = draw()
         if figure is None:
             return []
-        for format in formats:
+        for format in dict.fromkeys((*formats, *(["svg"] if pictures else []))):
             content = io.BytesIO()
             dated = {"pdf": "CreationDate", "svg": "Date"}.get(format)
             figure.savefig(
                 content, format=format, dpi=DOTS_PER_INCH, metadata={dated: None} if dated else None
             )
-            path = out / f"{name}.{format}"
-            archive.write_atomically(path, content.getvalue())
-            files.append(path)
+            if pictures and format == "svg":
+                (pictures / f"{name}.svg").write_bytes(content.getvalue())
+            if format in formats:
+                files.append(out / f"{name}.{format}")
+                archive.write_atomically(files[-1], content.getvalue())
     return files

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ _TINY = 1e-14  # what lies below is rounding
 class FlowEntry:
     """One figure. ``of_spectrum`` makes what is drawn from (times, omega (T, J)); else ``curves`` are drawn.
 
-    ``guide`` is the limit for late times: (times in units of n C^2, C, law) to values.
+    ``guide`` is the limit for late times: (times in units of n C^2, C, law) to values. ``reading`` says
+    below the figure in the report what it shows.
     """
 
     name: str
@@ -47,6 +49,7 @@ class FlowEntry:
     guide_label: str = ""
     curves: tuple[Curve, ...] = ()
     caption: str = ""
+    reading: str = ""
 
 
 def _same(times: FloatArray, omega: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -79,6 +82,7 @@ CATALOGUE = (
         of_spectrum=_same,
         guide=_asymptote,
         guide_label=r"limit for late times",
+        reading="The spectrum grows along the flow; simulated points lie on the closed form.",
     ),
     FlowEntry(
         "flow_ratios",
@@ -86,6 +90,7 @@ CATALOGUE = (
         r"$\omega_j\,/\,\omega_1$",
         log=False,
         of_spectrum=_ratios,
+        reading="Ratios to the largest value tend to 1: the class means tend to a simplex.",
     ),
     FlowEntry(
         "flow_exponents",
@@ -95,6 +100,7 @@ CATALOGUE = (
         of_spectrum=_exponents,
         guide=lambda times, num_classes, law: np.full_like(times, EXPONENTS[law]),
         guide_label="1/4, raw: 1/2",
+        reading="How fast each value grows: its power of time tends to 1/4, along the raw flow to 1/2.",
     ),
     FlowEntry(
         "flow_losses",
@@ -106,6 +112,7 @@ CATALOGUE = (
             Curve("mse_nc1", r"$L_{\mathrm{NC1}}$", "dashed", VERMILION),
             Curve("mse_nc23", r"$L_{\mathrm{NC2/3}}$", "dashdot", GREEN),
         ),
+        reading="The loss of the least-squares classifier and its two terms fall along the flow.",
     ),
     FlowEntry(
         "flow_collapse",
@@ -120,15 +127,22 @@ CATALOGUE = (
             Curve("nc4_ncc_mismatch", "NC4 (share)", "dashed", PURPLE),
         ),
         caption="measured on the simulated features; a line ends where its measure is 0",
+        reading="The measures of Neural Collapse on the simulated features tend to 0.",
     ),
 )
 
 
-def draw_flows(flows: Sequence[FlowRun], out: Path, formats: Sequence[str]) -> list[Path]:
-    """Write all figures of ``flows`` into the folder ``out``. Raises :class:`OSError` if it cannot."""
+def draw_flows(
+    flows: Sequence[FlowRun], out: Path, formats: Sequence[str], pictures: Path | None = None
+) -> list[Path]:
+    """Write all figures of ``flows`` into the folder ``out``. Raises :class:`OSError` if it cannot.
+
+    ``pictures``: a folder that gets every figure as SVG besides.
+    """
     files: list[Path] = []
     for entry in CATALOGUE:
-        files += write_figure(lambda entry=entry: draw_flow(entry, flows), entry.name, out, formats)  # type: ignore[misc]
+        draw: Callable[[], Figure | None] = partial(draw_flow, entry, flows)
+        files += write_figure(draw, entry.name, out, formats, pictures)
     return files
 
 

@@ -21,6 +21,7 @@ from nc_runner.figures.style import (
     loss_name,
     network_name,
     network_order,
+    printable,
 )
 from nc_runner.runs import Run
 
@@ -33,6 +34,7 @@ LAYER_CATALOGUE = (
         log=True,
         per_loss=True,
         by_layer=True,
+        reading="NC1 of inner layers in forward order, a line for each of some epochs.",
     ),
     Entry(
         "layers_nc2_maxangle",
@@ -41,6 +43,8 @@ LAYER_CATALOGUE = (
         (Curve("nc2_maxangle_means"),),
         per_loss=True,
         by_layer=True,
+        reading="Angles between the class means of inner layers against the widest possible, a line for "
+        "each of some epochs.",
     ),
     Entry(
         "layers_ncc_accuracy",
@@ -52,6 +56,7 @@ LAYER_CATALOGUE = (
         ),
         per_loss=True,
         by_layer=True,
+        reading="Images nearest to their own class mean, layer by layer, a line for each of some epochs.",
     ),
 )
 _EPOCHS = 5  # lines of one run and curve: more are hard to tell apart
@@ -164,7 +169,7 @@ def _depth_scale(runs: Sequence[Run], names: Sequence[str], width: float) -> Sca
     stride = -(-deepest // 12)
     ticks = tuple(float(depth) for depth in range(1, deepest + 1, stride))
     fits = _fits(names, width)
-    labels = tuple(_printable(names[int(t) - 1]) if fits else f"{t:.0f}" for t in ticks)
+    labels = tuple(printable(names[int(t) - 1]) if fits else f"{t:.0f}" for t in ticks)
     margin = 0.45 if fits else 0.04 * max(deepest - 1, 5)
     return Scale(1 - margin, deepest + margin, ticks, labels)
 
@@ -178,8 +183,4 @@ def _captions(entry: Entry, names: Sequence[str], width: float) -> Iterator[str]
     elif not _fits(names, width):
         whole = ", ".join(f"{depth} {name}" for depth, name in enumerate(names, start=1))
         ends = f"1 {names[0]} … {len(names)} {names[-1]}, in forward order"
-        yield _printable(whole if len(whole) <= _CAPTION_LETTERS else ends)
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
+        yield printable(whole if len(whole) <= _CAPTION_LETTERS else ends)

@@ -12,11 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap
 from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon
 
 from nc_runner import runs as archive
 from nc_runner.figures.advance import FloatArray, phi_advance
 from nc_runner.figures.catalogue import Curve, Entry
 from nc_runner.figures.grid import Scale, linear_scale, log_scale
+from nc_runner.figures.seeds import members
 from nc_runner.figures.style import LINE_STYLES, TERMINAL_PHASE_DASHES
 from nc_runner.figures.summary import terminal_phase_start
 from nc_runner.runs import Run
@@ -28,17 +30,20 @@ END_MARKERS = {
     archive.FAILED: "X",
 }
 _TINY, _HUGE = 1e-200, 1e200  # what lies outside is as good as zero or infinity, and breaks axes
+BAND_ALPHA = 0.22
 _OUTSIDE = 20.0  # axis lengths that a line may leave its panel by: file formats cannot write any number
 
 
 @dataclass(frozen=True)
 class Trace:
-    """One line to draw: a curve of a run, with what cannot be drawn on its scale masked as NaN."""
+    """One line to draw: a curve of a run or of a group of seeds. What its scale cannot show is NaN."""
 
     run: Run
     curve: Curve
     x: FloatArray
     y: FloatArray
+    low: FloatArray | None = None  # the range of a group of seeds, whose median is y
+    high: FloatArray | None = None
 
     @property
     def end(self) -> tuple[float, float]:
@@ -48,12 +53,33 @@ class Trace:
 
 
 def traces_of(entry: Entry, run: Run) -> Iterator[Trace]:
+    """The lines of a run; of a group of seeds those of the median, with their range."""
+    single = [_drawable(entry, member) for member in members(run)]
+    x = sorted(set.intersection(*(set(xs) for xs, _ in single)))
+    for curve in single[0][1]:
+        if not all(curve in curves for _, curves in single):
+            continue
+        values = np.stack([curves[curve][np.isin(xs, x)] for xs, curves in single])
+        good = np.isfinite(values).all(axis=0)
+        if not good.any():
+            continue
+        low, middle, high = (
+            np.where(good, over(np.where(good, values, 0.0), axis=0), np.nan)
+            for over in (np.min, np.median, np.max)
+        )
+        banded = len(single) > 1 and not entry.spectrum
+        yield Trace(run, curve, np.asarray(x), middle, *((low, high) if banded else (None, None)))
+
+
+def _drawable(entry: Entry, run: Run) -> tuple[FloatArray, dict[Curve, FloatArray]]:
+    """A single run's epochs, and each curve's values there, NaN where they cannot be drawn."""
     curves: Iterable[Curve] = entry.curves
     if entry.spectrum:
         curves = (Curve(column) for column in archive.snr_columns(run.num_classes))
     x = run.rows["epoch"].to_numpy(dtype=np.float64)
     if entry.advance:
         x, advance = phi_advance(run.rows, run.num_classes, terminal_phase_start(run.rows))
+    result = {}
     for j, curve in enumerate(curves):
         if curve.column not in run.rows:
             continue
@@ -61,15 +87,15 @@ def traces_of(entry: Entry, run: Run) -> Iterator[Trace]:
         y = curve.offset + curve.factor * values
         size = np.abs(y)
         good = (size < _HUGE) & ((y > _TINY) if entry.log else np.isfinite(y))
-        if good.any():
-            yield Trace(run, curve, x, np.where(good, y, np.nan))
+        result[curve] = np.where(good, y, np.nan)
+    return x, result
 
 
 def y_scale(entry: Entry, traces: Sequence[Trace]) -> Scale:
     """Limits around all lines; around those of runs that did not diverge, where there are any."""
     calm = [t for t in traces if t.run.state != archive.DIVERGED] or traces
-    low = min(float(np.nanmin(t.y)) for t in calm)
-    high = max(float(np.nanmax(t.y)) for t in calm)
+    low = min(float(np.nanmin(t.y if t.low is None else t.low)) for t in calm)
+    high = max(float(np.nanmax(t.y if t.high is None else t.high)) for t in calm)
     return log_scale(low, high) if entry.log else linear_scale(min(low, 0.0), high)
 
 
@@ -110,6 +136,8 @@ def draw_run(
         lines = LineCollection(segments, colors=colours, linewidths=0.7 * width, alpha=alpha, zorder=2)
         panel.add_collection(lines, autolim=False)
     for i, trace in enumerate(traces):
+        if trace.low is not None and trace.high is not None:
+            panel.add_artist(_band(trace.x, trace.low, trace.high, colours[i], scale))
         if not entry.spectrum:
             line = Line2D(
                 trace.x,
@@ -126,6 +154,15 @@ def draw_run(
         if marker is not None and (not entry.spectrum or i in (0, len(traces) - 1)):
             x, y = trace.end
             panel.add_artist(end_marker(marker, colours[i], [x], [scale.clamp(y)]))
+
+
+def _band(x: FloatArray, low: FloatArray, high: FloatArray, colour: Any, scale: Scale) -> Polygon:
+    """What lies between ``low`` and ``high``, as an area."""
+    good = np.isfinite(low)
+    across = np.concatenate((x[good], x[good][::-1]))
+    up = np.concatenate((low[good], high[good][::-1]))
+    outline = np.column_stack((across, scale.clamp(up, _OUTSIDE)))
+    return Polygon(outline, closed=True, facecolor=colour, alpha=BAND_ALPHA, linewidth=0.0, zorder=1.6)
 
 
 def end_marker(marker: str, colour: Any, x: list[float], y: list[float]) -> Line2D:

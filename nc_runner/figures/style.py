@@ -36,8 +36,17 @@ _LOSSES = {"mse": "MSE", "ce": "CE", "mse_path": "MSE path", "ce_path": "CE path
 _LONGEST_NAME = 24
 
 
-def _printable(name: str) -> str:
-    shown = "".join(character if character.isprintable() else " " for character in name)
+def printable(text: str) -> str:
+    """``text`` with a space for whatever breaks, hides or turns round what stands beside it.
+
+    >>> printable("a\\nb")
+    'a b'
+    """
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _short(name: str) -> str:
+    shown = printable(name)
     return shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "…"
 
 
@@ -54,7 +63,7 @@ def network_name(name: str) -> str:
     ('DenseNet40', 'my_net')
     """
     known = _family_and_depth(name)
-    return _printable(f"{_FAMILIES[known[0]]}{known[1]}{known[2]}" if known else name)
+    return _short(f"{_FAMILIES[known[0]]}{known[1]}{known[2]}" if known else name)
 
 
 def data_set_name(name: str) -> str:
@@ -62,7 +71,7 @@ def data_set_name(name: str) -> str:
     >>> data_set_name("fashionmnist")
     'FashionMNIST'
     """
-    return _printable(_DATA_SETS.get(name, name))
+    return _short(_DATA_SETS.get(name, name))
 
 
 def loss_name(name: str) -> str:
@@ -70,7 +79,7 @@ def loss_name(name: str) -> str:
     >>> loss_name("ce")
     'CE'
     """
-    return _printable(_LOSSES.get(name, name))
+    return _short(_LOSSES.get(name, name))
 
 
 def network_order(name: str) -> tuple[int, int, str]:

@@ -8,10 +8,12 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from nc_runner import runs as archive
 from nc_runner.figures.advance import phi_advance_spread
+from nc_runner.figures.seeds import SeedGroup
 from nc_runner.figures.style import (
     data_set_name,
     data_set_order,
@@ -129,8 +131,33 @@ _SHOWN = (
 )
 
 
+def spread(run: Run) -> list[dict[str, Any]]:
+    """The lines of a run for people: its own; of a group of seeds the median, the least and the greatest."""
+    if not isinstance(run, SeedGroup):
+        return [summarise(run)]
+    lines = [summarise(member) for member in run.members]
+    result = []
+    for name, over in (("median", median), ("lowest", min), ("highest", max)):
+        line = {**lines[0], "state": name, "seed": f"{len(lines)}×" if over is median else ""}
+        for column in set(lines[0]) - {"seed", "lr", "epochs", "epochs_done"}:
+            values: list[Any] = [entry.get(column) for entry in lines]
+            if all(isinstance(value, (int, float)) for value in values):
+                number = over(values)
+                line[column] = int(number) if column == "terminal_phase_epoch" else number
+            elif isinstance(lines[0][column], (int, float)):
+                line[column] = None  # not every seed has a number
+        result.append(line)
+    return result
+
+
+_NAMING = ("loss", "lr", "seed", "epochs_done")  # said in the first line of a group alone
+
+
 def print_table(runs: Sequence[Run], console: Console) -> None:
-    """The essential numbers of each run, under a heading for each network and data set."""
+    """The essential numbers of each run, under a heading for each network and data set.
+
+    Of a group of seeds three lines: the median of each number, the least and the greatest.
+    """
     from rich.text import Text
 
     header = _table()
@@ -140,10 +167,12 @@ def print_table(runs: Sequence[Run], console: Console) -> None:
         console.print(Text(f"{network_name(net)} on {data_set_name(data)}", style="bold"))
         table = _table()
         for run in members:
-            line = summarise(run) | {"loss": loss_name(run.cell[2])}
-            table.add_row(
-                *(Text(_shown(line[column], factor, form)) for _, _, column, factor, form in _SHOWN)
-            )
+            for i, line in enumerate(spread(run)):
+                names = {"loss": loss_name(run.cell[2])} if i == 0 else dict.fromkeys(_NAMING, "")
+                cells = (
+                    _shown((line | names)[column], factor, form) for _, _, column, factor, form in _SHOWN
+                )
+                table.add_row(*map(Text, cells), style="" if i == 0 else "dim")
         console.print(table)
     console.print(
         "test%: accuracy at the end. NC2: mean |cos + 1/(C-1)| of the class means.\n"

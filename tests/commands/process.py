@@ -5,6 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+FAST = ("epochs=2", "threads=1", "progress=plain")
+WHOLE = (
+    "epochs=12",
+    "threads=1",
+    "progress=plain",
+    "checkpoint_seconds=0",
+)  # to be stopped within
+
 
 def nc_run(*arguments, cwd, **environment):
     return subprocess.run(

@@ -1,5 +1,6 @@
 """nc-plot, the command: exit codes, messages, files."""
 
+import base64
 import csv
 import os
 import subprocess
@@ -54,7 +55,32 @@ def test_a_folder_of_runs_gives_all_figures_and_the_summary_without_torch(tmp_pa
         "least_squares_vs_perp", "least_squares_vs_perp_ce", "snr_spectrum", "snr_spectrum_ce",
         "phi_advance", "phi_advance_ce",
     }  # fmt: skip
-    assert files == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")} | {"summary.csv"}
+    assert files == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")} | {
+        "summary.csv",
+        "claims.csv",
+    }
+
+
+def test_html_adds_the_report_and_nothing_else_without_torch(tmp_path):
+    write_run(tmp_path, epochs=6)
+    done = command(tmp_path, "--html", "--format", "png")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "heavy: matplotlib pandas numpy rich"
+    folder = tmp_path / "figures"
+    pictures = list(folder.glob("*.png"))
+    assert {path.suffix for path in folder.iterdir()} == {".png", ".csv", ".html"}
+    assert (folder / "report.html").read_text().count('src="data:image/svg+xml;base64,') == len(pictures)
+
+
+def test_html_takes_the_svg_files_that_are_written_anyway(tmp_path, few):
+    write_run(tmp_path, epochs=3)
+    assert plot.main([str(tmp_path), "--html", "--format", "svg"]) == 0
+    page = (tmp_path / "figures" / "report.html").read_text()
+    drawn = list((tmp_path / "figures").glob("*.svg"))
+    assert len(drawn) > 1
+    for picture in drawn:
+        assert base64.b64encode(picture.read_bytes()).decode() in page
 
 
 def test_help_and_bad_arguments_answer_at_once(tmp_path):
@@ -181,7 +207,14 @@ def test_formats_are_chosen_and_repeats_do_no_harm(tmp_path, few):
     arguments = [str(folder), "--format", "svg", "--format", "png", "--format", "svg"]
     assert plot.main([*arguments, "--out", str(tmp_path / "deep" / "out")]) == 0
     files = {path.name for path in (tmp_path / "deep" / "out").iterdir()}
-    assert files == {"train_loss.svg", "train_loss.png", "errors.svg", "errors.png", "summary.csv"}
+    assert files == {
+        "train_loss.svg",
+        "train_loss.png",
+        "errors.svg",
+        "errors.png",
+        "summary.csv",
+        "claims.csv",
+    }
 
 
 def test_figures_go_into_the_common_folder_of_the_runs(tmp_path, few, monkeypatch, capsys):

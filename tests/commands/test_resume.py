@@ -1,6 +1,7 @@
 """Killed without warning, at any moment, and started again: nothing lost, nothing done twice."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from lab import settings_of
-from process import nc_run, only_run, start
+from process import FAST, WHOLE, nc_run, only_run, start
 
 from nc_runner.experiment.schema import deciding_settings
 from nc_runner.runs import TIME_COLUMNS, folder_name
@@ -41,19 +42,24 @@ def kill_until_complete(arguments, folder, kills, generator, longest):
     return killed
 
 
-@pytest.mark.parametrize(
-    ("kills", "epochs"), [(3, 12), pytest.param(25, 150, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
-)
-def test_a_run_killed_at_random_moments_ends_equal_to_the_last_bit(kills, epochs, tmp_path):
+# from the line "run folder" it takes about 3 s to the first epoch, and about 0.2 s for an epoch
+LONGEST = 5.0
+
+
+def test_a_run_killed_at_random_moments_ends_equal_to_the_last_bit(whole, tmp_path):
     """checkpoint_seconds=0 writes one after every epoch: the kills fall into writes as well."""
-    arguments = (f"epochs={epochs}", "threads=1", "progress=plain", "checkpoint_seconds=0")
+    kill_until_complete(WHOLE, tmp_path, 2, random.Random(3), LONGEST)
+    assert result(only_run(tmp_path)) == result(only_run(whole))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_long_run_killed_25_times_ends_equal_to_the_last_bit(tmp_path):
+    arguments = ("epochs=150", *WHOLE[1:])
     (whole := tmp_path / "whole").mkdir()
     assert nc_run(*arguments, cwd=whole).returncode == 0
     (killed := tmp_path / "killed").mkdir()
-    generator = random.Random(kills)
-    # from the line "run folder" it takes about 3 s to the first epoch, and about 0.2 s for an epoch
-    times = kill_until_complete(arguments, killed, kills, generator, longest=5.0)
-    assert times == kills or kills < 20  # a short run may end before its last kill
+    assert kill_until_complete(arguments, killed, 25, random.Random(25), LONGEST) == 25
     assert result(only_run(killed)) == result(only_run(whole))
 
 
@@ -108,13 +114,12 @@ def test_a_second_sigint_stops_at_once(tmp_path):
     assert process.returncode == 130
 
 
-def test_a_damaged_table_of_a_finished_run_is_restored_from_its_checkpoint(tmp_path):
-    arguments = ("epochs=2", "threads=1", "progress=plain")
-    assert nc_run(*arguments, cwd=tmp_path).returncode == 0
+def test_a_damaged_table_of_a_finished_run_is_restored_from_its_checkpoint(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     run = only_run(tmp_path)
     before = (run / "metrics.csv").read_bytes()
     (run / "metrics.csv").write_bytes(before[:-20])
-    again = nc_run(*arguments, cwd=tmp_path)
+    again = nc_run(*FAST, cwd=tmp_path)
     assert again.returncode == 0
     assert again.stdout.startswith("resuming: ")
     assert (run / "metrics.csv").read_bytes() == before

@@ -3,27 +3,20 @@
 import json
 import shutil
 import signal
+import sys
 import time
 
 import pandas as pd
 import pytest
-from process import nc_run, only_run, start
+from process import FAST, WHOLE, nc_run, only_run, start
 
+from nc_runner.commands import run
 from nc_runner.experiment.signals import STOPPING
 from nc_runner.runs import TIME_COLUMNS
-
-FAST = ("epochs=2", "threads=1", "progress=plain")
 
 
 def rows_of(folder):
     return pd.read_csv(folder / "metrics.csv").drop(columns=list(TIME_COLUMNS))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A folder in which two epochs on digits were run, and what the command printed."""
-    folder = tmp_path_factory.mktemp("finished")
-    return folder, nc_run(*FAST, cwd=folder)
 
 
 def test_a_run_leaves_rows_record_checkpoint_and_log(finished):
@@ -85,40 +78,34 @@ def test_an_explicit_folder_is_used_and_another_run_in_it_is_refused(tmp_path):
     assert (tmp_path / "here" / ".hydra" / "config.yaml").read_bytes() == config
 
 
-def test_a_sweep_runs_every_combination_and_lists_them_at_the_end(tmp_path):
-    command = ("-m", "loss=mse,ce", "seed=0,1", *FAST, "epochs=1")
-    result = nc_run(*command, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert len(list(tmp_path.rglob("metrics.csv"))) == 4
-    assert "4 runs, 4 complete, 0 failed" in result.stdout
-    again = nc_run(*command, cwd=tmp_path)
-    assert again.stdout.count("already complete") == 4
-
-
-def test_runs_of_one_sweep_equal_single_runs(tmp_path):
+def test_a_sweep_runs_every_combination_each_as_a_single_run_would_be(tmp_path):
     """All runs of a sweep share a process; nothing of one may reach the next."""
     sweep, single = tmp_path / "sweep", tmp_path / "single"
     sweep.mkdir(), single.mkdir()
-    assert nc_run("-m", "seed=3,4", *FAST, cwd=sweep).returncode == 0
-    assert nc_run("seed=4", *FAST, cwd=single).returncode == 0
+    command = ("-m", "loss=mse,ce", "seed=0,1", *FAST, "epochs=1")
+    result = nc_run(*command, cwd=sweep)
+    assert result.returncode == 0, result.stderr
+    assert len(list(sweep.rglob("metrics.csv"))) == 4
+    assert "4 runs, 4 complete, 0 failed" in result.stdout
+    again = nc_run(*command, cwd=sweep)
+    assert again.stdout.count("already complete") == 4
+    assert not list((sweep / "outputs" / ".sweeps").iterdir())  # nothing is left for nc-status to wait for
+    assert nc_run("loss=ce", "seed=1", *FAST, "epochs=1", cwd=single).returncode == 0  # the sweep's last
     run = only_run(single)
-    assert rows_of(next(sweep.rglob(run.name))).equals(rows_of(run))
+    (same,) = (folder for folder in sweep.rglob(run.name) if folder.parent.name == run.parent.name)
+    assert rows_of(same).equals(rows_of(run))
 
 
-def test_a_failing_run_of_a_sweep_does_not_stop_the_others(tmp_path):
+def test_a_failing_run_of_a_sweep_does_not_stop_the_others_and_is_not_trained_again(tmp_path):
     result = nc_run("-m", "lr=1e9,0.1", *FAST, cwd=tmp_path)
     assert result.returncode == 1
     assert "2 runs, 1 complete, 1 failed" in result.stdout
     assert "  diverged    outputs/mse-resnet8-digits/lr1e+09-" in result.stdout
     assert "  complete    outputs/mse-resnet8-digits/lr0.1-" in result.stdout
-    assert "Traceback" not in result.stderr
-
-
-def test_a_diverged_run_says_where_and_what_to_try_and_is_not_trained_again(tmp_path):
-    result = nc_run(*FAST, "lr=1e9", cwd=tmp_path)
-    assert result.returncode == 1
     assert "no longer finite in epoch 1, at lr=1e+09\ntry a smaller learning rate" in result.stderr
-    assert json.loads((only_run(tmp_path) / "run.json").read_text())["state"] == "diverged"
+    assert "Traceback" not in result.stderr
+    (diverged,) = tmp_path.rglob("lr1e+09-*/run.json")
+    assert json.loads(diverged.read_text())["state"] == "diverged"
     again = nc_run(*FAST, "lr=1e9", cwd=tmp_path)
     assert again.returncode == 1
     assert "overwrite=true trains it again" in again.stderr
@@ -159,11 +146,16 @@ def test_bad_settings_are_refused_in_two_lines_before_a_folder_is_made(arguments
         (("data=mnist", "data.download=false", "data.root=nowhere"), 1, "MNIST"),
     ],
 )
-def test_a_run_that_cannot_start_says_why_and_leaves_no_folder(arguments, code, message, tmp_path):
-    result = nc_run(*arguments, cwd=tmp_path)
-    assert result.returncode == code
-    assert message in result.stderr
-    assert len(result.stderr.strip().splitlines()) <= 2
+def test_a_run_that_cannot_start_says_why_and_leaves_no_folder(
+    arguments, code, message, tmp_path, monkeypatch, capsys
+):
+    """In this process, which has torch already: what is asked is not how a process starts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert run.main(list(arguments)) == code
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len(errors.strip().splitlines()) <= 2
     assert not list(tmp_path.iterdir())
 
 
@@ -182,40 +174,28 @@ def test_help_names_groups_options_settings_and_examples(tmp_path):
 
 
 @pytest.mark.parametrize("name", STOPPING)
-def test_a_signal_stops_a_run_and_leaves_it_resumable(name, tmp_path):
-    arguments = ("epochs=400", "threads=1", "progress=plain")
-    process = start(*arguments, cwd=tmp_path)
+def test_a_signal_stops_a_run_which_then_goes_on_to_the_numbers_of_an_uninterrupted_one(
+    name, whole, tmp_path
+):
+    process = start(*WHOLE, cwd=tmp_path)
     for line in process.stdout:
-        if line.startswith("epoch   3/"):
+        if line.startswith("epoch  3/"):
             break
     process.send_signal(getattr(signal, name))
     _, errors = process.communicate(timeout=60)
     assert process.returncode == (130 if name == "SIGINT" else 143)
     assert "interrupted: outputs/" in errors
     assert "Traceback" not in errors
-    run = only_run(tmp_path)
-    record = json.loads((run / "run.json").read_text())
+    folder = only_run(tmp_path)
+    record = json.loads((folder / "run.json").read_text())
     assert (record["state"], record["reason"]) == ("interrupted", name)
-    assert (run / "checkpoint.pt").exists()
-    assert len(rows_of(run)) >= 3
-
-
-def test_an_interrupted_run_goes_on_to_the_numbers_of_an_uninterrupted_one(tmp_path):
-    arguments = ("epochs=8", "threads=1", "progress=plain")
-    process = start(*arguments, cwd=tmp_path)
-    for line in process.stdout:
-        if line.startswith("epoch 3/"):
-            break
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    resumed = nc_run(*arguments, cwd=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout.startswith("resuming: ")
-    (whole := tmp_path / "whole").mkdir()
-    assert nc_run(*arguments, cwd=whole).returncode == 0
-    runs = sorted(tmp_path.rglob("metrics.csv"))
-    assert len(runs) == 2
-    assert rows_of(runs[0].parent).equals(rows_of(runs[1].parent))
+    assert (folder / "checkpoint.pt").exists()
+    assert 3 <= len(rows_of(folder)) < 12
+    if name == "SIGTERM":  # from here on the three are one
+        resumed = nc_run(*WHOLE, cwd=tmp_path)
+        assert resumed.returncode == 0, resumed.stderr
+        assert resumed.stdout.startswith("resuming: ")
+        assert rows_of(folder).equals(rows_of(only_run(whole)))
 
 
 def test_a_second_process_on_the_same_run_says_who_holds_it_and_leaves(tmp_path):

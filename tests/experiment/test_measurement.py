@@ -7,6 +7,7 @@ import torch
 from lab import few_images, settings_of, trainer_of
 
 from nc_runner.experiment.data import Split
+from nc_runner.experiment.devices import images_at_a_time
 from nc_runner.experiment.losses import cross_entropy, mse
 from nc_runner.experiment.measurement import measure, respond, ridge_value
 from nc_runner.runs import TIME_COLUMNS, metric_columns, snr_columns, wider_columns
@@ -111,8 +112,21 @@ def test_one_forward_pass_over_each_split(monkeypatch):
     seen = []
     trainer.network.model.register_forward_hook(lambda module, args, output: seen.append(len(args[0])))
     settings = settings_of("analysis.batch_size=20")
-    measure(trainer.network, trainer.dataset, mse, settings, lambda: None)
+    pauses = []
+    measure(trainer.network, trainer.dataset, mse, settings, lambda: pauses.append(len(seen)))
     assert seen == [20, 20, 7, 10]
+    assert pauses == [0, 1, 2, 3]  # one before each batch
+
+
+def test_large_images_go_through_the_network_a_few_at_a_time_on_a_cpu():
+    trainer = trainer_of("net=resnet8", dataset=few_images(size=64, count=20))
+    seen = []
+    trainer.network.model.register_forward_hook(lambda module, args, output: seen.append(len(args[0])))
+    respond(trainer.network, trainer.dataset, trainer.dataset.train, trainer.settings, lambda: None)
+    assert seen == [16, 4]
+    sizes = (8, 28, 32, 96, 224)
+    assert [images_at_a_time(size, torch.device("cpu")) for size in sizes] == [512, 83, 64, 16, 16]
+    assert images_at_a_time(224, torch.device("cuda")) > 512
 
 
 def test_measuring_changes_neither_weights_nor_random_state():

@@ -63,6 +63,10 @@ def test_the_columns_are_the_last_and_survive_a_resumption(tmp_path):
             self.looks -= 1
             return None if self.looks >= 0 else 15
 
+        @received.setter
+        def received(self, signum):
+            assert signum == 15
+
         def pause(self):
             raise StopRequested(15)
 

@@ -33,6 +33,10 @@ class StopAfter:
         self.looks -= 1
         return None if self.looks >= 0 else 15
 
+    @received.setter
+    def received(self, number):
+        """A run sets what its processes agreed on: here the same."""
+
     def pause(self):
         raise StopRequested(15)
 

@@ -96,8 +96,11 @@ def test_an_experiment_file_states_only_what_differs():
         if not file.name.endswith(".yaml"):
             continue
         text = file.read_text()
-        command = f"# nc-run experiment={file.name.removesuffix('.yaml')}\n"
-        assert text.startswith(f"# @package _global_\n{command}"), file.name  # Hydra wants its own line first
+        package, command, *_ = text.splitlines()
+        sweep = "-m " if "hydra" in yaml.safe_load(text) else ""
+        wanted = f"# nc-run {sweep}experiment={file.name.removesuffix('.yaml')}"
+        assert package == "# @package _global_"  # Hydra wants its own line first
+        assert f"{command} ".startswith(f"{wanted} "), file.name
         for key, value in yaml.safe_load(text).items():
             if key != "defaults":
                 assert defaults.get(key) != value, f"{file.name}: {key}"

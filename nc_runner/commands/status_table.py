@@ -1,0 +1,210 @@
+"""The table of ``nc-status``: for terminals of any size, for files and for machines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nc_runner import runs
+from nc_runner.status import KILLED, NOT_STARTED, PERHAPS_KILLED, WAITING, Overview, RunStatus
+
+_STYLES = {
+    runs.COMPLETE: "green",
+    runs.RUNNING: "bold cyan",
+    runs.INTERRUPTED: "yellow",
+    KILLED: "red",
+    PERHAPS_KILLED: "red",
+    runs.FAILED: "red",
+    runs.DIVERGED: "red",
+}
+_RESUMABLE = (runs.INTERRUPTED, KILLED, runs.FAILED, NOT_STARTED)
+_GIVEN_UP = (runs.COMPLETE, NOT_STARTED, WAITING, runs.INTERRUPTED)  # first to go where space is short
+_MOST_REASONS = 5
+
+# Heading and width of the columns after the name
+_COLUMNS = (("state", 11), ("epoch", 9), ("NC1", 7), ("test", 6), ("left", 8))
+_LEAST_NAME = 12
+
+
+def render(
+    overview: Overview, width: int | None = None, height: int | None = None, footer: str = ""
+) -> Group:
+    """The runs, their counts and what can be done, ``width`` columns wide and at most ``height`` lines high.
+
+    Without a width names are whole, as for a file; without a height all runs are shown.
+    """
+    foot = _foot(overview)
+    if footer:
+        foot.append(Text(footer, style="dim"))
+    shown = list(overview.runs)
+    if height is not None:
+        for state in _GIVEN_UP:
+            if _lines(shown, width) + len(foot) + (len(shown) < len(overview.runs)) > height:
+                shown = [run for run in shown if run.state != state]
+        while shown and _lines(shown, width) + len(foot) + 1 > height:
+            shown.pop()
+    if more := len(overview.runs) - len(shown):
+        foot.insert(0, Text(f"{more} more are not shown: the window is low", style="dim"))
+    for line in foot:
+        line.no_wrap, line.overflow = width is not None, "ellipsis"
+    return Group(*_tables(shown, width), *foot)
+
+
+def as_data(overview: Overview) -> dict[str, Any]:
+    """The same for machines: plain dicts, lists and numbers."""
+    return {
+        "runs": [vars(run) | {"folder": str(run.folder)} for run in overview.runs],
+        "counts": overview.counts,
+        "seconds_left": overview.seconds_left,
+        "problems": overview.problems,
+    }
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words.
+
+    >>> duration(42.0), duration(1500.0), duration(12240.0), duration(250000.0), duration(None)
+    ('42 s', '25 min', '3.4 h', '2.9 d', '-')
+    """
+    if seconds is None:
+        return "-"
+    for most, unit, word, digits in ((90, 1, "s", 0), (5400, 60, "min", 0), (129600, 3600, "h", 1)):
+        if seconds < most:
+            return f"{seconds / unit:.{digits}f} {word}"
+    return f"{seconds / 86400:.1f} d"
+
+
+def shorten(name: str, width: int) -> str:
+    """``name`` in at most ``width`` letters, cut in the middle: its end, a hash, may be all that differs.
+
+    >>> shorten("lr0.0184267-seed0-1f0c3a9b", 20)
+    'lr0.0184267…1f0c3a9b'
+    """
+    if len(name) <= width:
+        return name
+    end = min(8, width - 4)
+    return f"{name[: width - end - 1]}…{name[len(name) - end :]}"
+
+
+def _gap(width: int | None) -> int:
+    """Spaces between two columns: fewer in a narrow window."""
+    return 2 if width is None or width >= 72 else 1
+
+
+def _beside(width: int | None) -> int:
+    """The place that all columns but the name take."""
+    return sum(_gap(width) + column for _, column in _COLUMNS)
+
+
+def _flat(shown: Sequence[RunStatus], width: int | None) -> bool:
+    """Whether each run gets its whole name in its line, rather than below a heading for its cell."""
+    if width is None:
+        return True
+    cells = len({run.folder.parent for run in shown})
+    longest = max((len(_nearby(run.folder)) for run in shown), default=0)
+    return 2 * cells > len(shown) > 1 and longest + _beside(width) <= width
+
+
+def _lines(shown: Sequence[RunStatus], width: int | None) -> int:
+    headings = 0 if _flat(shown, width) else len([*groupby(shown, key=lambda run: run.folder.parent)])
+    return 1 + len(shown) + headings
+
+
+def _tables(shown: Sequence[RunStatus], width: int | None) -> list[RenderableType]:
+    if not shown:
+        return []
+    flat = _flat(shown, width)
+    names = [_nearby(run.folder) if flat else f"  {_printable(run.folder.name)}" for run in shown]
+    room = (
+        max(map(len, names))
+        if width is None
+        else min(max(map(len, names)), max(width - _beside(width), _LEAST_NAME))
+    )
+    room = max(room, 3)
+    gap = _gap(width)
+    header = _table(room, gap, show_header=True)
+    if flat:
+        for run, name in zip(shown, names, strict=True):
+            _add(header, run, shorten(name, room))
+        return [header]
+    parts: list[RenderableType] = [header]
+    for parent, members in groupby(zip(shown, names, strict=True), key=lambda pair: pair[0].folder.parent):
+        heading = _nearby(parent)
+        parts.append(Text(heading if width is None else shorten(heading, width), style="bold"))
+        table = _table(room, gap)
+        for run, name in members:
+            _add(table, run, shorten(name, room))
+        parts.append(table)
+    return parts
+
+
+def _table(room: int, gap: int, show_header: bool = False) -> Table:
+    table = Table(
+        box=None, padding=(0, gap, 0, 0), pad_edge=False, show_header=show_header, header_style="bold"
+    )
+    table.add_column("run", width=room, no_wrap=True)
+    for heading, width in _COLUMNS:
+        justify: Any = "left" if heading == "state" else "right"
+        table.add_column(heading, width=width, justify=justify, no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _add(table: Table, run: RunStatus, name: str) -> None:
+    test = "-" if run.test_accuracy is None else f"{run.test_accuracy:.2%}"
+    style = _STYLES.get(run.state, "dim")
+    table.add_row(
+        Text(name),
+        Text(run.state, style=style),
+        Text(f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch)),
+        Text("-" if run.nc1 is None else f"{run.nc1:.1e}"),
+        Text(test.replace("100.00%", "100.0%")),
+        Text(duration(run.seconds_left if run.state == runs.RUNNING else None)),
+    )
+
+
+def _foot(overview: Overview) -> list[Text]:
+    """Counts and total, then what is to be known about the runs that did not go well."""
+    counts = overview.counts
+    count = len(overview.runs)
+    text = f"{count} run{'s' * (count != 1)}: " + ", ".join(f"{n} {state}" for state, n in counts.items())
+    if overview.seconds_left is not None:
+        text += f"; about {duration(overview.seconds_left)} left"
+    elif overview.moving:
+        text += "; time left not known yet"
+    lines = [Text(text, style="bold")]
+    reasons = [run for run in overview.runs if run.state in (runs.FAILED, runs.DIVERGED) and run.reason]
+    for run in reasons[:_MOST_REASONS]:
+        reason = _printable((run.reason or "").splitlines()[0])
+        lines.append(Text(f"{run.state}: {_printable(run.folder.name)}: {reason}"))
+    if len(reasons) > _MOST_REASONS:
+        lines.append(Text(f"{len(reasons) - _MOST_REASONS} more reasons: --json tells them all"))
+    if resumable := [state for state in counts if state in _RESUMABLE]:
+        verb = "start" if resumable == [NOT_STARTED] else "resume"
+        ending = "s" if sum(counts[state] for state in resumable) == 1 else ""
+        lines.append(Text(f"{', '.join(resumable)}: {verb}{ending} with the same command"))
+    if PERHAPS_KILLED in counts:
+        hosts = sorted({run.host or "?" for run in overview.runs if run.state == PERHAPS_KILLED})
+        lines.append(
+            Text(
+                f"killed?: begun on {_printable(', '.join(hosts))}; nobody is seen here to hold the lock "
+                "(not every shared folder shows locks of other hosts)"
+            )
+        )
+    return lines
+
+
+def _nearby(path: Path) -> str:
+    """``path`` as seen from the working directory, where it lies below it."""
+    return _printable(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
+
+
+def _printable(text: str) -> str:
+    """A name from disk may hold what moves a terminal's cursor, or bytes that are no text."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,196 @@
+"""``report.html``: claims, runs, figures, settings and all rows in one page that needs nothing else.
+
+The page lies in ``page/`` as a template, a style sheet and a script. Names come from disk and may hold
+anything: the template escapes whatever is put into it, and the page's own security policy admits this one
+script and this one style sheet, and nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from nc_runner import __version__
+from nc_runner import runs as archive
+from nc_runner.figures.claims import COMPARABLE, NEGLIGIBLE, VERDICTS, Judgement, overall, where
+from nc_runner.figures.draw import jobs
+from nc_runner.figures.flow import CATALOGUE as FLOW_CATALOGUE
+from nc_runner.figures.report_runs import (
+    cell,
+    columns_of,
+    flow_name,
+    number_text,
+    packed,
+    records,
+    short_folders,
+    tidy_table,
+)
+from nc_runner.figures.style import data_set_name, loss_name, network_name, printable
+from nc_runner.figures.summary import TERMINAL_ACCURACY, summarise
+from nc_runner.flow_runs import FlowRun
+from nc_runner.runs import Run
+
+REPORT_FILE = "report.html"
+_MOST_NAMES = 8  # in the list of networks or data sets at the head of the page
+_USUAL_SIZE = (245, 190)  # of a figure in points, where its file does not say
+
+
+def write_report(
+    runs: Sequence[Run],
+    flows: Sequence[FlowRun],
+    judgements: Sequence[Judgement],
+    out: Path,
+    pictures: Path,
+) -> Path:
+    """Write ``report.html`` into ``out``. ``pictures``: the folder that holds the figures as SVG.
+
+    Raises :class:`OSError` where a file cannot be read or written.
+    """
+    path = out / REPORT_FILE
+    page = render(runs, flows, judgements, pictures)
+    archive.write_atomically(path, page.encode("utf-8", errors="backslashreplace"))
+    return path
+
+
+def render(
+    runs: Sequence[Run], flows: Sequence[FlowRun], judgements: Sequence[Judgement], pictures: Path
+) -> str:
+    """The page as text. ``runs`` and ``flows`` come in the order in which they are to be listed."""
+    names = short_folders([run.folder for run in runs] + [flow.folder for flow in flows])
+    lines = [summarise(run) | {"folder": names[run.folder]} for run in runs]
+    columns = columns_of(lines)
+    table = tidy_table(runs, names)
+    style, script = _source("report.css"), _source("report.js")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    claims = list(_claims(runs, judgements))
+    return environment.from_string(_source("report.html")).render(
+        version=__version__,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        title=_title(runs, flows),
+        facts=list(_facts(runs, flows)),
+        claims=claims,
+        alone=all(len(claim["judgements"]) == 1 for claim in claims),
+        tally=Counter(over.verdict for over in overall(judgements)),
+        verdicts=VERDICTS,
+        terminal=f"{100 * TERMINAL_ACCURACY:g} %",
+        negligible=f"{NEGLIGIBLE:g}",
+        comparable=f"{COMPARABLE:g}",
+        columns=columns,
+        lines=[[cell(column, line) for column in columns] for line in lines],
+        figures=list(_figures(runs, pictures)),
+        records=records(runs, flows, names),
+        rows=len(table),
+        width=len(table.columns),
+        table=_base64(packed(table)),
+    )
+
+
+def _source(name: str) -> str:
+    return (files("nc_runner.figures") / "page" / name).read_text(encoding="utf-8")
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _hash(text: str) -> str:
+    """What a content security policy knows an inline script or style sheet by."""
+    return "sha256-" + _base64(hashlib.sha256(text.encode()).digest())
+
+
+def _title(runs: Sequence[Run], flows: Sequence[FlowRun]) -> str:
+    counts = {"run": len(runs), "flow": len(flows)}
+    parts = [f"{count} {word}{'s' * (count > 1)}" for word, count in counts.items() if count]
+    return f"Neural Collapse in {' and '.join(parts)}"
+
+
+def _facts(runs: Sequence[Run], flows: Sequence[FlowRun]) -> Iterator[tuple[str, str]]:
+    """(what, which) for the head of the page."""
+    places = (("Networks", 0, network_name), ("Data", 1, data_set_name), ("Losses", 2, loss_name))
+    for heading, i, in_words in places if runs else ():
+        yield heading, _listed(in_words(run.cell[i]) for run in runs)
+    if runs:
+        states = Counter(run.state for run in runs)
+        yield "State", ", ".join(f"{states[state]} {state}" for state in archive.STATES if states[state])
+    days = sorted(day for run in runs for day in _days(run.record))
+    if days:
+        yield "Trained", f"{days[0]} to {days[-1]}" if days[0] < days[-1] else f"{days[0]}"
+    if flows:
+        yield "Flows", _listed(flow_name(flow).removeprefix("Flow, ") for flow in flows)
+
+
+def _listed(names: Iterator[str]) -> str:
+    different = list(dict.fromkeys(names))
+    more = len(different) - _MOST_NAMES
+    return ", ".join(different[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _days(record: Mapping[str, Any]) -> Iterator[date]:
+    for entry in ("started", "ended"):
+        try:
+            yield date.fromisoformat(str(record.get(entry))[:10])
+        except ValueError:
+            continue
+
+
+def _claims(runs: Sequence[Run], judgements: Sequence[Judgement]) -> Iterator[dict[str, Any]]:
+    """Each claim with its verdict over all, and the judgements behind it."""
+    numbers = {run.folder: number for number, run in enumerate(runs, start=1)}
+    for over in overall(judgements):
+        mine = [judgement for judgement in judgements if judgement.claim is over.claim]
+        kind = "run" if any(judgement.run for judgement in mine) else "comparison"
+        rest = ((over.fails, "fails" if over.fails == 1 else "fail"), (over.untold, "cannot be told"))
+        yield {
+            "claim": over.claim,
+            "verdict": over.verdict,
+            "holds_in": f"{over.holds} of {len(mine)} {kind}{'s' * (len(mine) > 1)}",
+            "others": [f"{count} {word}" for count, word in rest if count],
+            "median": number_text(over.median),
+            "judgements": [
+                {
+                    "verdict": judgement.verdict,
+                    "where": printable(where(judgement)),
+                    "record": numbers.get(judgement.run.folder) if judgement.run else None,
+                    "number": number_text(judgement.number),
+                    "reason": printable(judgement.reason),
+                }
+                for judgement in mine
+            ],
+        }
+
+
+def _figures(runs: Sequence[Run], pictures: Path) -> Iterator[dict[str, Any]]:
+    """Every figure that ``pictures`` holds: its words, its size in points, and the picture itself."""
+    drawn = [run for run in runs if len(run.rows)]
+    known = [(job.name, job.title, job.entry.reading) for job in jobs(drawn)]
+    known += [(entry.name, entry.title, entry.reading) for entry in FLOW_CATALOGUE]
+    for name, title, reading in known:
+        picture = pictures / f"{name}.svg"
+        if not picture.exists():
+            continue
+        content = picture.read_bytes()
+        size = re.search(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', content)
+        width, height = (math.ceil(float(side)) for side in size.groups()) if size else _USUAL_SIZE
+        yield {
+            "title": printable(title),
+            "reading": reading,
+            "width": width,
+            "height": height,
+            "source": f"data:image/svg+xml;base64,{_base64(content)}",
+        }

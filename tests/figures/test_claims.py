@@ -1,0 +1,171 @@
+"""The paper's claims, judged on runs whose answer is known."""
+
+import csv
+import io
+import math
+
+import pytest
+from rich.console import Console
+from synthetic import write_run
+
+from nc_runner import runs as archive
+from nc_runner.figures import claims
+from nc_runner.figures.claims import FAILS, HOLDS, UNTOLD, judge, overall
+
+
+def read(*folders):
+    return [archive.read_run(folder) for folder in folders]
+
+
+def accuracy(reached):
+    """Train accuracy that enters the terminal phase with epoch ``reached``."""
+    return {"train_accuracy": lambda epoch: 1.0 if epoch >= reached else 0.5}
+
+
+def verdict(runs, key):
+    (judgement,) = [j for j in judge(runs) if j.claim.key == key]
+    return judgement
+
+
+def of_one_run(tmp_path, key, **options):
+    return verdict(read(write_run(tmp_path, epochs=10, **options)), key)
+
+
+@pytest.mark.parametrize("column", list(claims.MEASURES))
+def test_a_measure_is_judged_by_its_last_row_against_the_first_and_against_the_start_of_the_phase(
+    tmp_path, column
+):
+    values = {1: 8.0, 4: 2.0, 10: 4.0}  # falls over training, but rises after the phase began at epoch 4
+    change = {**accuracy(4), column: lambda epoch: values.get(epoch, 3.0)}
+    runs = read(write_run(tmp_path, epochs=10, change=change))
+    training, phase = verdict(runs, f"{column}_falls"), verdict(runs, f"{column}_falls_in_phase")
+    assert (training.verdict, training.number, training.reason) == (HOLDS, 0.5, "8 → 4")
+    assert (phase.verdict, phase.number, phase.reason) == (FAILS, 2.0, "2 → 4")
+
+
+def test_no_fall_at_all_fails_and_zero_throughout_cannot_be_told(tmp_path):
+    same = of_one_run(tmp_path / "a", "nc1_falls", change={"nc1": 0.5})
+    assert (same.verdict, same.number) == (FAILS, 1.0)
+    zero = of_one_run(tmp_path / "b", "nc4_ncc_mismatch_falls", change={"nc4_ncc_mismatch": 0.0})
+    assert (zero.verdict, zero.number, zero.reason) == (UNTOLD, None, "it is 0 from the start")
+    rising = of_one_run(tmp_path / "c", "nc1_falls", change={"nc1": lambda epoch: float(epoch > 5)})
+    assert (rising.verdict, rising.number) == (FAILS, math.inf)
+    undefined = of_one_run(tmp_path / "d", "nc1_falls", change={"nc1": math.nan})
+    assert undefined.verdict == UNTOLD
+
+
+def test_without_a_terminal_phase_its_claims_cannot_be_told(tmp_path):
+    never = {"train_accuracy": 0.9876}
+    for key in ("nc1_falls_in_phase", "perp_negligible", "test_accuracy_rises_in_phase"):
+        judgement = of_one_run(tmp_path / key, key, change=never)
+        assert (judgement.verdict, judgement.number) == (UNTOLD, None)
+        assert judgement.reason == "the terminal phase was not reached (train accuracy 98.76 % at best)"
+    at_the_end = of_one_run(tmp_path / "end", "nc1_falls_in_phase", change=accuracy(10))
+    assert at_the_end.reason == "the terminal phase began with the last measured epoch"
+    assert of_one_run(tmp_path / "still", "nc1_falls", change=never).verdict == HOLDS
+
+
+@pytest.mark.parametrize("state", [archive.RUNNING, archive.INTERRUPTED, archive.DIVERGED, archive.FAILED])
+def test_an_unfinished_run_tells_nothing(tmp_path, state):
+    runs = read(write_run(tmp_path, epochs=10, rows=6, state=state, change=accuracy(2)))
+    assert {judgement.verdict for judgement in judge(runs)} == {UNTOLD}
+    assert judge(runs)[0].reason == f"the run is {state}, at epoch 6 of 10"
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.099, HOLDS), (0.1, FAILS), (5.0, FAILS)])
+def test_l_perp_is_judged_by_its_largest_share_in_the_phase_alone(tmp_path, share, expected):
+    perp = {2: 100.0, 6: share}  # what was before the phase does not count
+    change = {**accuracy(5), "mse_ls": 1.0, "mse_perp": lambda epoch: perp.get(epoch, 0.01)}
+    judgement = of_one_run(tmp_path, "perp_negligible", change=change)
+    assert (judgement.verdict, judgement.number) == (expected, share)
+    assert judgement.reason.endswith("at the end 0.01")
+
+
+def test_l_perp_is_not_judged_for_cross_entropy(tmp_path):
+    keys = {judgement.claim.key for judgement in judge(read(write_run(tmp_path, loss="ce", epochs=10)))}
+    assert "perp_negligible" not in keys
+    assert "nc1_falls" in keys
+
+
+@pytest.mark.parametrize(("end", "expected"), [(0.92, HOLDS), (0.90, FAILS), (0.89, FAILS)])
+def test_test_accuracy_is_judged_in_points_from_the_start_of_the_phase(tmp_path, end, expected):
+    change = {**accuracy(3), "test_accuracy": lambda epoch: {3: 0.90, 10: end}.get(epoch, 0.1)}
+    judgement = of_one_run(tmp_path, "test_accuracy_rises_in_phase", change=change)
+    assert judgement.verdict == expected
+    assert judgement.number == pytest.approx(100 * (end - 0.90))
+
+
+def losses(tmp_path, mse, ce, **options):
+    """Runs with these test accuracies, one for each seed."""
+    return read(
+        *(
+            write_run(tmp_path, loss=loss, seed=seed, epochs=4, change={"test_accuracy": value}, **options)
+            for loss, values in (("mse", mse), ("ce", ce))
+            for seed, value in enumerate(values)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("mse", "ce", "number", "expected"),
+    [
+        ([0.9], [0.905], -0.5, HOLDS),
+        ([0.9], [0.92], -2.0, FAILS),
+        ([0.5, 0.9, 0.95], [0.8, 0.85, 1], 5.0, HOLDS),
+    ],
+)
+def test_mse_beside_ce_compares_medians_over_seeds(tmp_path, mse, ce, number, expected):
+    judgement = verdict(losses(tmp_path, mse, ce), "mse_comparable_to_ce")
+    assert (judgement.verdict, judgement.run) == (expected, None)
+    assert judgement.number == pytest.approx(number)
+
+
+def test_mse_beside_ce_needs_one_finished_setting_of_each(tmp_path):
+    runs = losses(tmp_path / "a", [0.9], [0.9])
+    several = [*runs, *read(write_run(tmp_path / "b", loss="ce", lr=0.3, epochs=4))]
+    judgement = verdict(several, "mse_comparable_to_ce")
+    assert judgement.verdict == UNTOLD
+    assert "--select best-test" in judgement.reason
+    stopped = [runs[0], *read(write_run(tmp_path / "c", loss="ce", epochs=4, rows=2, state="diverged"))]
+    assert verdict(stopped, "mse_comparable_to_ce").reason == "CE: the run is diverged, at epoch 2 of 4"
+    assert not [j for j in judge(runs[:1]) if j.claim is claims.MSE_AND_CE]
+
+
+def test_over_all_runs_one_failure_fails_and_untold_runs_do_not_count(tmp_path):
+    falling, rising = (lambda epoch: 1 / epoch), (lambda epoch: float(epoch))
+    first = read(write_run(tmp_path, seed=0, epochs=10, change={"nc1": falling}))
+    second = read(write_run(tmp_path, seed=1, epochs=10, rows=3, state="running", change={"nc1": falling}))
+    third = read(write_run(tmp_path, seed=2, epochs=10, change={"nc1": rising}))
+
+    def nc1(runs):
+        (line,) = [line for line in overall(judge(runs)) if line.claim.key == "nc1_falls"]
+        return line.verdict, line.holds, line.fails, line.untold, line.median
+
+    assert nc1(first + second) == (HOLDS, 1, 0, 1, pytest.approx(0.1))
+    assert nc1(first + second + third) == (FAILS, 1, 1, 1, pytest.approx(5.05))
+    assert nc1(second) == (UNTOLD, 0, 0, 1, None)
+
+
+def test_claims_csv_has_a_line_for_each_judgement(tmp_path):
+    runs = read(write_run(tmp_path, loss="mse", epochs=10), write_run(tmp_path, loss="ce", epochs=10))
+    judgements = judge(runs)
+    path = claims.write_claims(judgements, tmp_path)
+    lines = list(csv.DictReader(path.open(newline="", encoding="utf-8")))
+    assert len(lines) == len(judgements) == 2 * (2 * 9 + 1) + 1 + 1
+    for line, judgement in zip(lines, judgements, strict=True):
+        assert line["claim"] == judgement.claim.key
+        assert line["verdict"] == judgement.verdict
+        assert line["number"] == ("" if judgement.number is None else str(judgement.number))
+    assert lines[-1]["folder"] == ""
+
+
+def test_the_terminal_table_fits_80_columns_and_says_how_many_hold(tmp_path):
+    runs = read(write_run(tmp_path, seed=0, epochs=10), write_run(tmp_path, seed=1, epochs=10))
+    console = Console(file=io.StringIO(), width=80)
+    claims.print_claims(overall(judge(runs)), console)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    nc1 = next(line for line in lines if line.startswith("NC1 "))
+    assert "holds 2/2" in nc1
+    claims.print_claims([], empty := Console(file=io.StringIO()))
+    assert empty.file.getvalue() == ""

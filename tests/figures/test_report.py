@@ -1,0 +1,306 @@
+"""report.html as text: what is in it, and that names from disk cannot become markup."""
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import write_run
+
+from nc_runner import flow_runs
+from nc_runner import runs as archive
+from nc_runner.figures import report
+from nc_runner.figures.claims import CLAIMS, UNTOLD, judge, overall
+from nc_runner.figures.report_runs import IDENTITY, entries, short_folders, tidy_table
+from nc_runner.figures.summary import by_cell, summarise
+
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 244.8 190.4"/>'
+
+
+class Page(HTMLParser):
+    """The tags and texts of a page, as a browser without its script sees them."""
+
+    VOID = ("meta", "link", "img", "input", "use", "path", "circle")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts, self.open = [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+def read(*folders):
+    return by_cell([archive.read_run(folder) for folder in folders])
+
+
+def page_of(runs, tmp_path, flows=(), pictures=()):
+    folder = tmp_path / "pictures"
+    folder.mkdir(exist_ok=True)
+    for name in pictures:
+        (folder / f"{name}.svg").write_bytes(SVG)
+    return report.render(runs, flows, judge(runs), folder)
+
+
+def table_in(page):
+    (link,) = [attributes for attributes in page.of("a") if attributes.get("id") == "download"]
+    packed = base64.b64decode(link["href"].split(",", 1)[1])
+    return gzip.decompress(packed).decode()
+
+
+def test_the_head_says_what_was_run_and_when(tmp_path):
+    runs = read(
+        write_run(tmp_path, "vgg11", "mnist", epochs=4),
+        write_run(tmp_path, "resnet18", "mnist", "ce", epochs=4, rows=2, state="interrupted"),
+        write_run(tmp_path, "resnet18", "cifar10", epochs=4),
+    )
+    runs[0].record |= {"started": "2026-03-01T23:00:00+00:00", "ended": "2026-03-02T01:00:00+00:00"}
+    runs[1].record["started"] = "soon"
+    text = Page(page_of(runs, tmp_path)).text
+    for words in (
+        "Neural Collapse in 3 runs",
+        "Networks VGG11, ResNet18",
+        "Data MNIST, CIFAR10",
+        "Losses MSE, CE",
+        "State 2 complete, 1 interrupted",
+        "Trained 2026-03-01 to 2026-03-02",
+    ):
+        assert words in text
+
+
+def test_every_claim_stands_with_its_verdict_and_those_of_its_runs(tmp_path):
+    runs = read(*(write_run(tmp_path, loss=loss, seed=seed) for loss in ("mse", "ce") for seed in (0, 1)))
+    judgements = judge(runs)
+    text = Page(page_of(runs, tmp_path)).text
+    assert len(overall(judgements)) == len(CLAIMS)
+    for over in overall(judgements):
+        start = text.index(f" {over.claim.statement} ")
+        row = text[start : start + 400]
+        mine = [j for j in judgements if j.claim is over.claim]
+        kind = "run" if mine[0].run else "comparison"
+        many = f"{over.holds} of {len(mine)} {kind}{'s' * (len(mine) > 1)}"
+        assert row.startswith(f" {over.claim.statement} {over.verdict} {many}")
+        assert f"{over.median:.3g}" in row
+        assert f"{over.claim.number}: {over.claim.holds_if}" in row
+    for judgement in judgements:
+        assert f"{judgement.verdict} {judgement.number:.3g} {judgement.reason}" in text
+
+
+def test_claims_that_cannot_be_told_say_why(tmp_path):
+    runs = read(write_run(tmp_path, rows=3, state="running"))
+    page = Page(page_of(runs, tmp_path))
+    assert "None of the claims can be told from these runs" in page.text
+    assert all(over.verdict == UNTOLD for over in overall(judge(runs)))
+    assert page.text.count("the run is running, at epoch 3 of 350") >= len(judge(runs))
+
+
+def test_the_table_of_runs_has_every_column_of_the_summary_and_shows_some(tmp_path):
+    runs = read(
+        write_run(tmp_path, epochs=5, wider=("nc1_cdnv",), change={"nc1_cdnv": 0.25}),
+        write_run(tmp_path, epochs=5, seed=1, rows=0, state="running"),
+    )
+    page = Page(page_of(runs, tmp_path))
+    headings = [a for a in page.of("th") if a.get("title")]
+    assert {a["title"] for a in headings} == {key for run in runs for key in summarise(run)}
+    shown = {a["title"] for a in headings if "hidden" not in a}
+    assert {"net", "data", "loss", "lr", "seed", "state", "test_accuracy", "nc1"} < shown
+    assert "nc1_cdnv" not in shown
+    cells = [a for tag, a in page.tags if tag in ("th", "td") and "data-value" in a]
+    assert len(cells) == 2 * len(headings)
+    values = [a["data-value"] for a in cells]
+    first = dict(zip([a["title"] for a in headings], values, strict=False))
+    second = dict(zip([a["title"] for a in headings], values[len(headings) :], strict=True))
+    assert float(first["nc1"]) == runs[0].rows["nc1"].iloc[-1]
+    assert first["nc1_cdnv"] == "0.25"
+    assert second["nc1"] == second["nc1_cdnv"] == ""
+    assert f"{100 * runs[0].rows['test_accuracy'].iloc[-1]:.2f}" in page.text
+
+
+def test_the_figures_are_in_the_page_in_the_order_of_the_catalogue(tmp_path):
+    runs = read(write_run(tmp_path, epochs=3))
+    page = Page(page_of(runs, tmp_path, pictures=("nc1", "train_loss", "flow_ratios", "stranger")))
+    images = [a for a in page.of("img") if a.get("src")]
+    assert [a["alt"] for a in images] == [
+        "Training loss",
+        "NC1: variability collapse",
+        "SNR spectrum against its largest value",
+    ]
+    for image in images:
+        assert base64.b64decode(image["src"].removeprefix("data:image/svg+xml;base64,")) == SVG
+        assert (image["width"], image["height"]) == ("245", "191")
+
+
+def test_settings_have_dotted_names_and_what_differs_is_marked(tmp_path):
+    runs = read(write_run(tmp_path, epochs=3), write_run(tmp_path, epochs=3, lr=0.1))
+    for run in runs:
+        run.record |= {"versions": {"torch": "2.9"}, "pid": run.settings["lr"], "seconds": 1234.5678}
+    text = page_of(runs, tmp_path)
+    rows = re.findall(r'<tr( class="differs")?><th scope="row">([^<]+)</th><td>([^<]*)</td></tr>', text)
+    assert ("", "analysis.ridge", "objective") in rows
+    assert ("", "torch", "2.9") in rows
+    assert ("", "seconds", "1235") in rows
+    assert {(key, value) for mark, key, value in rows if mark} == {("lr", "0.05"), ("lr", "0.1")}
+
+
+def test_a_record_is_grouped_and_nothing_of_it_is_lost():
+    nested = {"a": {"b": {"c": [1, None]}}, "empty": {}}
+    record = {"format": 1, "deciding": {"x": 1}, "settings": nested, "versions": "odd", "new": {"key": True}}
+    assert entries(record) == {
+        "Settings": {"a.b.c": "[1, null]", "empty": "{}"},
+        "Versions": {"versions": "odd"},
+        "Run": {"new.key": "true"},
+    }
+    deep = {}
+    for _ in range(5000):
+        deep = {"k": deep}
+    assert len(entries({"settings": deep})["Settings"]) == 1
+
+
+def test_the_download_is_every_row_of_every_run_with_all_digits(tmp_path):
+    runs = read(
+        write_run(tmp_path, "vgg11", epochs=40),
+        write_run(tmp_path, "resnet8", epochs=30, num_classes=4, change={"nc1": math.nan, "snr_1": math.inf}),
+        write_run(tmp_path, "resnet8", seed=1, rows=0, state="running"),
+        write_run(tmp_path, "resnet8", seed=2, epochs=3, wider=("nc1_cdnv",), change={"nc1_cdnv": 1 / 3}),
+    )  # fmt: skip
+    text = table_in(Page(page_of(runs, tmp_path)))
+    table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    assert list(table.columns[: len(IDENTITY)]) == list(IDENTITY)
+    assert len(table) == 73
+    names = short_folders([run.folder for run in runs])
+    assert set(table["folder"]) == {names[run.folder] for run in runs if len(run.rows)}
+    for run in runs:
+        mine = table[table["folder"] == names[run.folder]]
+        for column in run.rows:
+            np.testing.assert_array_equal([float(text or "nan") for text in mine[column]], run.rows[column])
+        absent = set(table.columns) - set(run.rows.columns) - set(IDENTITY)
+        assert (mine[list(absent)] == "").all().all()
+        if len(mine):
+            assert set(mine["run_lr"]) == {"0.05"}
+            assert set(mine["net"]) == {run.cell[0]}
+
+
+def test_a_column_named_like_the_runs_own_does_not_take_its_place(tmp_path):
+    folder = write_run(tmp_path, epochs=2)
+    table = folder / archive.METRICS_FILE
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},net,</script>", *(f"{row},1,2" for row in rows)]) + "\n")
+    (run,) = read(folder)
+    tidy = tidy_table([run], short_folders([run.folder]))
+    assert list(tidy["net"]) == ["resnet8", "resnet8"]
+    Page(page_of([run], tmp_path))
+
+
+def test_the_page_tells_no_folder_above_the_runs(tmp_path):
+    folder = write_run(tmp_path / "home-of-somebody", epochs=3)
+    assert "home-of-somebody" not in page_of(read(folder), tmp_path)
+
+
+def test_the_same_runs_give_the_same_page(tmp_path):
+    runs = read(write_run(tmp_path, epochs=5))
+    assert page_of(runs, tmp_path) == page_of(runs, tmp_path)
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A run whose folder, names, settings and reason are markup, quotes, and characters that are none."""
+    folder = write_run(tmp_path, epochs=3)
+    record = json.loads((folder / archive.RUN_FILE).read_text())
+    name = f"{HOSTILE}'\"`{{{{ 7*7 }}}}\u202e\x00\n\ud800"
+    record["settings"] |= {
+        "net": {"name": name, name: name},
+        "data": {"name": name},
+        "loss": {"name": name},
+        "seed": name,
+        "lr": float("nan"),
+        "epochs": [name],
+    }
+    record |= {"state": "failed", "reason": name, name: name, "started": name, "versions": [name]}
+    moved = tmp_path / HOSTILE.replace("/", "∕")
+    folder.rename(moved)
+    (moved / archive.RUN_FILE).write_text(json.dumps(record))
+    table = moved / archive.METRICS_FILE
+    header, *rows = table.read_text().splitlines()
+    column = "<b>bold</b>"
+    table.write_text("\n".join([f"{header},{column}", *(f"{row},1" for row in rows)]) + "\n")
+    return moved
+
+
+def test_hostile_names_stay_text(tmp_path, hostile):
+    other = write_run(tmp_path, epochs=3)
+    runs = read(hostile, other)
+    path = report.write_report(runs, [], judge(runs), tmp_path, tmp_path)
+    text = path.read_bytes().decode()
+    assert HOSTILE not in text
+    assert text.count("&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;") > 4
+    assert "<b>" not in text.replace("<span><b>", "")
+    page = Page(text)
+    assert "{{ 7*7 }}" in page.text
+    assert len(page.of("script")) == len(page.of("style")) == 1
+    assert [a for a in page.of("img") if not a.get("src", "data:").startswith("data:")] == []
+    for _, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes)
+        assert "style" not in attributes
+    for character in "\u202e\x00\ud800":
+        assert character not in text
+
+
+def test_the_policy_admits_the_pages_own_script_and_style_alone(tmp_path):
+    text = page_of(read(write_run(tmp_path, epochs=3)), tmp_path)
+    (policy,) = [a["content"] for a in Page(text).of("meta") if "http-equiv" in a]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    assert rules["img-src"] == "data:"
+    for tag, rule in (("script", "script-src"), ("style", "style-src")):
+        (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert rules[rule] == f"'sha256-{digest}'"
+    places = [a.get("src", a.get("href")) for _, a in Page(text).tags if "src" in a or "href" in a]
+    outside = {place for place in places if not place.startswith(("#", "data:"))}
+    assert outside == {"https://arxiv.org/abs/2106.02073"}  # a link to read, nothing that loads
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_flows_alone_have_a_page_too(tmp_path):
+    settings = {
+        "classes": 3, "features": 2, "samples": 4, "spectrum": [2.0, 1.0], "seed": 0,
+        "laws": ["raw"], "times": [1.0, 2.0], "per_decade": 1, "threads": 1,
+    }  # fmt: skip
+    rows = [
+        {key: "raw" if key == "law" else time for key in flow_runs.columns(2)} for time in settings["times"]
+    ]
+    flow_runs.write_flow(tmp_path / "flow", settings, rows, versions={"torch": "2.9"})
+    page = Page(page_of([], tmp_path, [flow_runs.read_flow(tmp_path / "flow")], ["flow_ratios"]))
+    for words in ("Neural Collapse in 1 flow", "Flows C = 3, P = 2, n = 4", "torch 2.9", "per_decade 1"):
+        assert words in page.text
+    assert "Do the paper" not in page.text
+    assert "All rows" not in page.text

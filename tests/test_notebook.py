@@ -1,0 +1,93 @@
+"""notebooks/quickstart.ipynb, executed with fewer epochs in a folder of its own."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+from IPython.core.inputtransformer2 import TransformerManager
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+
+from nc_runner import runs
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "quickstart.ipynb"
+
+
+class ThisPython(AsyncKernelManager):
+    """The kernel of the environment that runs the tests, whatever kernels the machine knows."""
+
+    kernel_spec = KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"])
+
+
+def execute(notebook, folder, **environment):
+    client = NotebookClient(
+        notebook, timeout=200, kernel_manager_class=ThisPython, resources={"metadata": {"path": str(folder)}}
+    )
+    return client.execute(env={**os.environ, **environment})
+
+
+def printed(cell):
+    return "".join(output.get("text", "") for output in cell.outputs)
+
+
+def test_it_is_saved_without_outputs_and_as_any_jupyter_reads_it():
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in notebook.cells:
+        assert cell.cell_type == "markdown" or (cell.outputs, cell.execution_count) == ([], None)
+
+
+def test_it_runs_plots_reads_and_measures(tmp_path):
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    cells = {cell.id: cell for cell in notebook.cells}
+    cells["run-code"].source, changed = re.subn("EPOCHS = 60", "EPOCHS = 2", cells["run-code"].source)
+    assert changed == 1
+    execute(notebook, tmp_path, OMP_NUM_THREADS="1")
+    assert "2 runs, 2 complete, 0 failed" in printed(cells["run-code"])
+    found = [runs.read_run(folder) for folder in runs.find_runs([tmp_path / "outputs"])]
+    assert sorted(run.cell for run in found) == [("resnet8", "digits", loss) for loss in ("ce", "mse")]
+    pictures = [output.data for output in cells["plot-code"].outputs if "data" in output]
+    assert ["image/png" in data for data in pictures] == [True] * 3
+    (table,) = (output.data["text/plain"] for output in cells["read-code"].outputs)
+    for run in found:
+        last = run.rows.iloc[-1]
+        line = next(line for line in table.splitlines() if line.startswith("-".join(run.cell)))
+        assert line.split()[1] == "2.0"
+        assert float(line.split()[2]) == pytest.approx(last["train_accuracy"], abs=1e-5)
+    measured = re.findall(r"step +(\d+)  NC1 (\S+)  NC3 (\S+)", printed(cells["own-code"]))
+    assert [int(step) for step, _, _ in measured] == [0, 50, 100, 150, 200]
+    assert float(measured[-1][1]) < 0.2 * float(measured[0][1])
+
+
+def installs(folder, monkeypatch):
+    """What the install cell gives to %pip, in ``folder``, where the package is missing."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    (cell,) = (cell for cell in notebook.cells if cell.id == "install-code")
+    given, names = [], {}
+    shell = SimpleNamespace(run_line_magic=lambda name, line: given.append((name, line.format(**names))))
+    names["get_ipython"] = lambda: shell
+    folder.mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", os.environ["PATH"])  # the cell changes it
+    monkeypatch.setitem(sys.modules, "nc_runner.conf", None)  # importing it fails
+    exec(TransformerManager().transform_cell(cell.source), names)
+    return given
+
+
+def test_without_the_package_or_a_clone_it_says_what_to_do(tmp_path, monkeypatch):
+    with pytest.raises(ModuleNotFoundError, match="Clone it into this folder"):
+        installs(tmp_path / "empty", monkeypatch)
+
+
+@pytest.mark.parametrize("place", [".", "notebooks", ".."])
+def test_without_the_package_it_installs_the_clone_it_lies_in_or_one_beside_it(tmp_path, monkeypatch, place):
+    clone = tmp_path / "my clone"
+    for name in ("conf", "nc_runner", "notebooks"):
+        (clone / name).mkdir(parents=True)
+    assert installs(clone / place, monkeypatch) == [("pip", f'install --quiet "{clone}"')]
