@@ -302,9 +302,11 @@ def test_a_launcher_that_is_not_installed_is_named_with_its_extra(launcher, tmp_
     result = nc_run("-m", f"launcher={launcher}", "lr=0.1,0.2", cwd=tmp_path, PYTHONPATH=paths(tmp_path))
     assert result.returncode == 2
     group = {"slurm": "submitit_slurm"}.get(launcher, launcher)
-    extra = EXTRAS[f"hydra/launcher={group}"]
-    problem = f"nc-run: hydra/launcher={group} needs a package that is not there"
-    assert result.stderr == f"{problem}\npip install 'nc-runner[{extra}]'\n"
+    extra, package = EXTRAS[f"hydra/launcher={group}"]
+    problem = f"nc-run: hydra/launcher={group} needs the extra {extra}, which is not installed"
+    assert result.stderr == f"{problem}\npip install {package}\n"
+    extras = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert f'\n{extra} = ["{package}>=' in extras
 
 
 def paths(first):
