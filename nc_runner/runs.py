@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,8 +95,21 @@ def wider_columns(analysis: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in WIDER_COLUMNS if name in chosen)
 
 
+def own_columns(analysis: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns of a run's own metrics (``analysis.own``), the last of the header."""
+    own = analysis.get("own")
+    return tuple(own) if isinstance(own, Mapping) else ()
+
+
+def is_own_name(column: str) -> bool:
+    """Whether an own metric may have this name: a word of letters, digits and _ that no column here has."""
+    known = (*COLUMNS, *TIME_COLUMNS, *PATH_COLUMNS, *WIDER_COLUMNS)
+    plain = column.isascii() and column.isidentifier()
+    return plain and column not in known and re.fullmatch(r"snr_[0-9]+", column) is None
+
+
 def metric_columns(num_classes: int, wider: Sequence[str] = ()) -> tuple[str, ...]:
-    """The header of ``metrics.csv`` for a run with ``num_classes`` classes and these wider columns."""
+    """The header of ``metrics.csv`` for a run with ``num_classes`` classes and these further columns."""
     return (*COLUMNS, *snr_columns(num_classes), *TIME_COLUMNS, *PATH_COLUMNS, *wider)
 
 

@@ -1,9 +1,14 @@
 """What all tests share."""
 
 import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 # The tests' networks are small. With -n each worker has one core: two processes of two threads each on two
 # cores slow each other down a hundredfold.
@@ -18,3 +23,37 @@ def _own_random_state():
     yield
     if torch:
         torch.set_rng_state(state)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """Built from a copy: a build folder left in the checkout would bring old files into later wheels."""
+    folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("nc_runner", "conf"):
+        shutil.copytree(ROOT / name, source / name)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source],
+        check=True, timeout=280,
+    )  # fmt: skip
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def installed_wheel(wheel, tmp_path_factory):
+    """(python, environment variables) of an environment with the wheel, and this one's dependencies alone."""
+    import torch
+
+    environment = tmp_path_factory.mktemp("installed")
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=120)
+    python = environment / "bin" / "python"
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)],
+        check=True, timeout=120,
+    )  # fmt: skip
+    (libraries,) = environment.glob("lib/python*/site-packages")
+    # the checkout's editable install, if there is one, comes after the wheel on the path
+    (libraries / "dependencies.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")
+    return python, {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

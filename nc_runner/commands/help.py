@@ -28,7 +28,7 @@ FLAGS = """\
 flags:
   -m, --multirun          run every combination of the comma-separated values
   --cfg job [--resolve]   print the settings that would be used, and stop; with -m those of every run
-  --config-dir DIR        a folder with net/, data/, loss/, experiment/ of your own
+  --config-dir DIR        a folder with net/, data/, loss/, experiment/ of your own, and Python files
   --version, --help, --hydra-help
 """
 
@@ -37,7 +37,7 @@ def show() -> None:
     """Print the page."""
     print(USAGE)
     print("groups:")
-    for group in ("net", "data", "loss", "experiment"):
+    for group in ("net", "data", "loss", "experiment", "launcher"):
         names = ", ".join(_options(group)) or "none yet"
         print(textwrap.fill(names, 100, initial_indent=f"  {group:<12}", subsequent_indent=" " * 14))
     print("\nsettings and their defaults:")
@@ -46,7 +46,9 @@ def show() -> None:
         value: Any = values
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        if value is not None or key in ("threads", "data.samples_per_class"):
+        if key == "launcher.name":  # launcher=NAME sets it
+            continue
+        if value is not None or key in ("threads", "data.samples_per_class") or key.startswith("launcher."):
             print(f"  {key + '=' + _shown(value):<42}{entry.metadata['meaning']}")
     print(
         "  net.depth=N, net.stem, net.head_width ...  see conf/net/; nc-run net=vgg11 --cfg job prints them\n"

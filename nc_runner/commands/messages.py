@@ -10,7 +10,16 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationErr
 from nc_runner.errors import NCRunnerError
 from nc_runner.experiment import schema
 
-GROUPS = ("net", "data", "loss", "experiment")
+GROUPS = ("net", "data", "loss", "experiment", "launcher")
+
+# Hydra's plugins that come with an extra, by group and option: the extra and its package
+EXTRAS = {
+    "hydra/launcher=joblib": ("joblib", "hydra-joblib-launcher"),
+    "hydra/launcher=submitit_slurm": ("slurm", "hydra-submitit-launcher"),
+    "hydra/launcher=submitit_local": ("slurm", "hydra-submitit-launcher"),
+    "hydra/launcher=ray": ("ray", "hydra-ray-launcher"),
+    "hydra/sweeper=optuna": ("search", "hydra-optuna-sweeper"),
+}
 
 
 def explain(error: BaseException) -> str:
@@ -24,6 +33,9 @@ def explain(error: BaseException) -> str:
     if isinstance(error, MissingConfigException):
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         options = sorted(error.options or ())
+        if f"{group}={option}" in EXTRAS:
+            extra, package = EXTRAS[f"{group}={option}"]
+            return f"{group}={option} needs the extra {extra}, which is not installed\npip install {package}"
         hint = (
             f"options of {group}: {', '.join(options)}"
             if options

@@ -36,10 +36,13 @@ class Refused(BaseException):
 
 
 class RefuseBadSettings(Callback):
-    """Hydra calls this before it makes a folder."""
+    """Hydra calls this before it makes a folder, whatever launcher and sweeper are chosen."""
+
+    def __init__(self) -> None:
+        self.fresh: set[Path] = set()
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        _inspect(config, "hydra.run.dir")
+        self._inspect(config, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
@@ -53,11 +56,29 @@ class RefuseBadSettings(Callback):
             for job in jobs:
                 _show(job)
             raise Shown
-        planned = dict(_inspect(job, "hydra.sweep.dir", "hydra.sweep.subdir") for job in jobs)
+        planned = dict(self._inspect(job, "hydra.sweep.dir", "hydra.sweep.subdir") for job in jobs)
         _begin_record(Path(str(OmegaConf.select(jobs[0], "hydra.sweep.dir"))), planned)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         _end_record()
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """In a launcher's process too, to which Hydra hands this object as it was left before."""
+        fresh_folders.update(self.fresh)
+
+    def _inspect(self, config: DictConfig, *folder_keys: str) -> tuple[Path, dict[str, Any]]:
+        """The run's folder and settings. Raises Refused."""
+        try:
+            settings = schema.check(config)
+            torchrun.check(settings)
+            folder = Path(*(str(OmegaConf.select(config, key)) for key in folder_keys)).absolute()
+            if folder.exists():
+                check_owner(folder, settings)
+            else:
+                self.fresh.add(folder)
+        except Exception as error:
+            raise Refused(error) from error
+        return folder, settings
 
 
 def _show(job: DictConfig) -> None:
@@ -93,21 +114,6 @@ def _end_record() -> None:
     if record is not None:
         with suppress(OSError):
             record.end()
-
-
-def _inspect(config: DictConfig, *folder_keys: str) -> tuple[Path, dict[str, Any]]:
-    """The run's folder and settings. Raises Refused."""
-    try:
-        settings = schema.check(config)
-        torchrun.check(settings)
-        folder = Path(*(str(OmegaConf.select(config, key)) for key in folder_keys)).absolute()
-        if folder.exists():
-            check_owner(folder, settings)
-        else:
-            fresh_folders.add(folder)
-    except Exception as error:
-        raise Refused(error) from error
-    return folder, settings
 
 
 def check_owner(folder: Path, settings: dict[str, Any]) -> None:

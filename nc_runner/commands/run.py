@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nc_runner import __version__, runs
-from nc_runner.errors import ConfigError, NCRunnerError, RunFolderError
 from nc_runner.experiment import torchrun
-from nc_runner.locks import PATIENCE
+
+if TYPE_CHECKING:
+    from nc_runner.commands.launching import Outcome
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-
-
-@dataclass
-class Outcome:
-    """How a run of this command ended."""
-
-    folder: Path
-    state: str
-    message: str = ""
-    exit_code: int = 0
-
-
-_outcomes: list[Outcome] = []
-_wants_traceback = False
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +39,8 @@ def _main(arguments: list[str]) -> int:
     try:
         return _hydra(arguments)
     except KeyboardInterrupt:
-        return _say("stopped before training began; nothing is lost", 130)
+        print("nc-run: stopped before training began; nothing is lost", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -82,51 +67,67 @@ def _hydra(arguments: list[str]) -> int:
     import hydra
     from hydra.errors import MissingConfigException
 
-    from nc_runner.commands import preflight
+    from nc_runner.commands import job, launching, preflight
     from nc_runner.commands.messages import explain
     from nc_runner.experiment import schema
     from nc_runner.experiment.signals import StopRequested
 
-    global _wants_traceback
-    wants_traceback = _wants_traceback = os.environ.get(FULL_ERROR) == "1"
+    wants_traceback = os.environ.get(FULL_ERROR) == "1"
     schema.register()
-    _register_folder_name()
-    _outcomes.clear()
+    job.outcomes.clear()
+    job.command_process[:] = [os.getpid()]
     preflight.fresh_folders.clear()
-    command = hydra.main(config_path="pkg://nc_runner.conf", config_name="config", version_base="1.3")(_job)
     arguments, preflight.show_only = _asks_to_show_a_sweep(arguments)
+    command = hydra.main(config_path="pkg://nc_runner.conf", config_name="config", version_base="1.3")(
+        job.run_job
+    )
     before = sys.argv
     sys.argv = ["nc-run", *arguments]
     os.environ[FULL_ERROR] = "1"  # Hydra then hands its errors to us
+    os.environ[job.TRACEBACK] = "1" if wants_traceback else ""
     try:
-        command()
+        with launching.collected(job.outcomes) as search:
+            command()
     except preflight.Refused as refused:
         if wants_traceback:
             raise
-        return _say(*preflight.explained(refused))
+        return job.say(*preflight.explained(refused))
     except preflight.Shown:
         return 0
     except StopRequested as stop:
-        return _say(stop.advice, stop.exit_code)
+        _conclude(job.outcomes)
+        return job.say(stop.advice, stop.exit_code)
     except MissingConfigException as error:
         if wants_traceback:
             raise
-        return _say(explain(error), 2)
+        return job.say(explain(error), 2)
+    except launching.LauncherError as error:
+        if wants_traceback:
+            raise
+        return job.say(str(error), 1)
     except OSError as error:
         if wants_traceback:
             raise
-        return _say(f"{error.filename or 'a file'}: {error.strerror or error}\nis the folder writable?", 1)
+        name = error.filename or "a file"
+        return job.say(f"{name}: {error.strerror or error}\nis the folder writable?", 1)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
     except Exception as error:
         if wants_traceback:
             raise
-        return _say(explain(error), 2)
+        if job.outcomes:  # a sweeper gave up on what the runs returned
+            _conclude(job.outcomes)
+            return job.say(f"the sweep ended early: {explain(error)}", 1)
+        return job.say(explain(error), 2)
     finally:
         sys.argv = before
         if not wants_traceback:
             os.environ.pop(FULL_ERROR, None)
-    return _conclude()
+        os.environ.pop(job.TRACEBACK, None)
+    code = _conclude(job.outcomes)
+    if search:
+        print(search[-1].result())
+    return code
 
 
 def _asks_to_show_a_sweep(arguments: list[str]) -> tuple[list[str], bool]:
@@ -140,149 +141,18 @@ def _asks_to_show_a_sweep(arguments: list[str]) -> tuple[list[str], bool]:
     return (kept, True) if "--cfg=job" in arguments else (arguments, False)
 
 
-def _register_folder_name() -> None:
-    from omegaconf import DictConfig, OmegaConf
-
-    from nc_runner.experiment import schema
-
-    def name(*, _root_: DictConfig) -> str:
-        if "net" not in _root_:  # --cfg hydra: the settings that name the folder are not there
-            return "LOSS-NET-DATA/lrLR-seedSEED-HASH"
-        config = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
-        settings = schema.check(config)
-        return runs.folder_name(settings, schema.deciding_settings(settings))
-
-    OmegaConf.register_new_resolver("nc_run_folder", name, replace=True)
-
-
-def _job(config: Any) -> float:
-    """Hydra's task function: one run; a failure is noted, so that the other runs of a sweep go on."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from nc_runner.commands import preflight
-    from nc_runner.experiment import schema
-    from nc_runner.experiment.signals import StopRequested, StopSignals
-
-    hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
-    shown = Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder
-    try:
-        with StopSignals() as signals:
-            settings = schema.check(config)
-            torchrun.check(settings)
-            preflight.check_owner(folder, settings)
-            return _attempt(settings, folder, shown, signals)
-    except StopRequested:
-        _outcomes.append(Outcome(shown, runs.INTERRUPTED))
-        print(f"interrupted: {shown}", file=sys.stderr)
-        raise
-    except Exception as error:
-        if _wants_traceback:
-            raise
-        code = 2 if isinstance(error, ConfigError) else 1
-        message = str(error) if isinstance(error, NCRunnerError) else f"{type(error).__name__}: {error}"
-        state = _state_of(folder) or runs.FAILED
-        _outcomes.append(Outcome(shown, state, message, code))
-        if folder.absolute() in preflight.fresh_folders:
-            _remove_unstarted(folder)
-        _say(f"{shown}\n{message}" if len(_outcomes) > 1 else message, code)
-        return float("nan")
-
-
-def _attempt(settings: dict[str, Any], folder: Path, shown: Path, signals: Any) -> float:
-    """Skip, resume or begin a run."""
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(folder / runs.LOCK_FILE, timeout=PATIENCE):
-            if settings["overwrite"]:
-                folder = _replace(folder)
-            state = _state_of(folder)
-            if state == runs.COMPLETE and _rows_are_whole(folder):
-                last = runs.last_row(folder)
-                accuracy = last.get("test_accuracy", float("nan"))
-                print(f"already complete: {shown}  (epoch {last.get('epoch', 0):.0f}, test {accuracy:.2%})")
-                _outcomes.append(Outcome(shown, runs.COMPLETE))
-                return accuracy
-            if state == runs.DIVERGED:
-                reason = runs.read_run_file(folder).get("reason")
-                raise RunFolderError(f"{reason}\n(this run ended so before; overwrite=true trains it again)")
-            print(f"{'resuming' if state else 'run folder'}: {shown}", flush=True)
-            from nc_runner.experiment.run import execute
-
-            accuracy = execute(settings, folder, signals)
-    except Timeout:
-        raise RunFolderError(_holder(folder)) from None
-    last = runs.last_row(folder)
-    print(f"complete: {shown}  (epoch {last['epoch']:.0f}, test {accuracy:.2%}, NC1 {last['nc1']:.2e})")
-    _outcomes.append(Outcome(shown, runs.COMPLETE))
-    return accuracy
-
-
-def _state_of(folder: Path) -> str | None:
-    return runs.read_run_file(folder)["state"] if (folder / runs.RUN_FILE).exists() else None
-
-
-def _rows_are_whole(folder: Path) -> bool:
-    """Whether a finished run's rows are as they were written; if not, its checkpoint restores them."""
-    return runs.read_run_file(folder).get("rows_digest") == runs.rows_digest(folder)
-
-
-def _holder(folder: Path) -> str:
-    try:
-        record = runs.read_run_file(folder)
-        holder = f"process {record.get('pid')} on {record.get('host')}"
-    except RunFolderError:
-        holder = "another process"
-    return f"{folder} is being written by {holder}\nwait for it, or stop it, then give the command again"
-
-
-def _replace(folder: Path) -> Path:
-    """Move what an earlier run left in a folder to a folder beside it; Hydra's own files stay as well."""
-    if not (folder / runs.RUN_FILE).exists():
-        return folder
-    kept = runs.unused_name(folder, runs.REPLACED)
-    kept.mkdir()
-    for entry in sorted(folder.iterdir()):
-        if entry.name == ".hydra":
-            shutil.copytree(entry, kept / entry.name)
-        elif entry.name != runs.LOCK_FILE:
-            entry.rename(kept / entry.name)
-    print(f"the earlier run is kept in {kept}")
-    return folder
-
-
-def _remove_unstarted(folder: Path) -> None:
-    """Take away the folder that Hydra made for a run that could not start."""
-    if (folder / runs.RUN_FILE).exists() or (folder / runs.METRICS_FILE).exists():
-        return
-    shutil.rmtree(folder / ".hydra", ignore_errors=True)
-    (folder / runs.LOCK_FILE).unlink(missing_ok=True)
-    (folder / runs.LOG_FILE).unlink(missing_ok=True)
-    for empty in (folder, folder.parent, folder.parent.parent):
-        try:
-            empty.rmdir()
-        except OSError:
-            return
-
-
-def _conclude() -> int:
+def _conclude(outcomes: list[Outcome]) -> int:
     """The last lines of a sweep: every run with its state. The exit code of the whole command."""
-    failed = [outcome for outcome in _outcomes if outcome.exit_code]
-    if len(_outcomes) > 1:
-        print(f"\n{len(_outcomes)} runs, {len(_outcomes) - len(failed)} complete, {len(failed)} failed")
-        for outcome in _outcomes:
+    failed = [outcome for outcome in outcomes if outcome.exit_code]
+    if len(outcomes) > 1:
+        stopped = sum(outcome.state == runs.INTERRUPTED for outcome in failed)
+        counts = f"{len(outcomes) - len(failed)} complete, {len(failed) - stopped} failed"
+        print(f"\n{len(outcomes)} runs, {counts}{f', {stopped} interrupted' if stopped else ''}")
+        for outcome in outcomes:
             reason = f"  {outcome.message.splitlines()[0]}" if outcome.message else ""
             print(f"  {outcome.state:<11} {outcome.folder}{reason}")
         return 1 if failed else 0
     return failed[0].exit_code if failed else 0
-
-
-def _say(message: str, code: int) -> int:
-    print(f"nc-run: {message}", file=sys.stderr)
-    if code:
-        torchrun.report(message)
-    return code
 
 
 if __name__ == "__main__":

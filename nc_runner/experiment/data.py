@@ -1,12 +1,14 @@
 """A data set as training uses it: one uint8 tensor per split, resident on the device, and its normalisation.
 
 There is no DataLoader: a batch is one indexing operation on the resident tensor, one conversion to float.
+What does not fit into memory is streamed, with the same images in the same order: see streaming.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +20,14 @@ from torch import Tensor
 from nc_runner.errors import ConfigError
 from nc_runner.experiment.datasets import RawSplit, load_raw
 from nc_runner.experiment.ood import load_ood
+from nc_runner.experiment.plugins import callable_name
+from nc_runner.experiment.streaming import (
+    BLOCK,
+    StreamedSplit,
+    channel_moments,
+    fits,
+    worker_count,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,20 +40,45 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+        return tuple(self.images.shape)
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
     def to(self, device: torch.device | str) -> Split:
         return Split(self.images.to(device), self.labels.to(device))
+
+    def part(self, rows: slice) -> Split:
+        """Some of the images, neighbours."""
+        return Split(self.images[rows], self.labels[rows])
+
+    def batches(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each row of ``indices`` (steps, B): images (B, C, H, W) uint8, and labels (B,)."""
+        for index in indices:
+            yield self.images[index], self.labels[index]
+
+    def blocks(self, size: int) -> Iterator[Tensor]:
+        """All images in order, ``size`` at a time."""
+        yield from torch.split(self.images, size)
+
+
+AnySplit = Split | StreamedSplit
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Both splits, and the per-channel mean and std of pixels scaled to [0, 1].
+    """Both splits, resident or streamed, and the per-channel mean and std of pixels scaled to [0, 1].
 
     ``fingerprint`` is the SHA-256 of shapes, images and labels of both splits as they are here, subset and
     padded: runs with equal fingerprints had the same images and labels, in the same order.
     """
 
-    train: Split
-    test: Split
+    train: AnySplit
+    test: AnySplit
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -54,7 +89,7 @@ class Dataset:
     _shift: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        device = self.train.images.device
+        device = self.train.device
         mean, std = np.array(self.mean), np.array(self.std)
         for key, value in (("_scale", 1 / (255 * std)), ("_shift", -mean / std)):
             tensor = torch.tensor(value, dtype=torch.float32, device=device).view(-1, 1, 1)
@@ -62,16 +97,16 @@ class Dataset:
 
     @property
     def in_channels(self) -> int:
-        return self.train.images.shape[1]
+        return self.train.shape[1]
 
     @property
     def image_size(self) -> int:
         """Height and width of an image, padding included: only square images pass ``datasets.check``."""
-        return self.train.images.shape[2]
+        return self.train.shape[2]
 
     @property
     def device(self) -> torch.device:
-        return self.train.images.device
+        return self.train.device
 
     def to(self, device: torch.device | str) -> Dataset:
         ood = None if self.ood is None else self.ood.to(device)
@@ -87,34 +122,43 @@ class Dataset:
         return floats.mul_(self._scale).add_(self._shift)
 
 
-def load_dataset(settings: Mapping[str, Any], seed: int, ood: str | None = None) -> Dataset:
+def load_dataset(
+    settings: Mapping[str, Any],
+    seed: int,
+    ood: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Dataset:
     """From the resolved ``data`` settings to a data set on the CPU.
 
     ``seed`` decides which images ``samples_per_class`` takes, and nothing else. ``ood`` names a data set of
-    conf/data, whose test images come along, made to fit: see :mod:`nc_runner.experiment.ood`.
+    conf/data, whose test images come along, made to fit: see :mod:`nc_runner.experiment.ood`. ``device`` is
+    the one that it is meant for: what does not fit there is streamed. A ``mean`` or ``std`` that is not given
+    is computed of the whole train set's pixels, before a subset is taken and before padding.
 
     Raises:
         ConfigError: the settings do not fit this data set.
         DataError: its files are missing, damaged, or not what their name says.
     """
     raw = load_raw(settings)
-    channels = raw.train.images.shape[3]
-    mean, std = (_per_channel(settings[key], key, channels) for key in ("mean", "std"))
-    chosen, per_class = raw.train, settings.get("samples_per_class")
+    channels, pad = raw.train.images.shape[3], int(settings.get("pad") or 0)
+    whole = _streamed(raw.train, None, 0, settings)
+    moments = dict(zip(("mean", "std"), _moments(settings, whole), strict=True))
+    mean, std = (_per_channel(moments[key], key, channels) for key in ("mean", "std"))
+    rows, per_class = None, settings.get("samples_per_class")
     if per_class is not None:
-        indices = balanced_subset(chosen.labels, raw.num_classes, per_class, seed)
-        chosen = RawSplit(chosen.images[indices], chosen.labels[indices])
-    pad = int(settings.get("pad") or 0)
-    train, test = _resident(chosen, pad), _resident(raw.test, pad)
+        rows = balanced_subset(raw.train.labels, raw.num_classes, per_class, seed)
+    parts = [_streamed(raw.train, rows, pad, settings), _streamed(raw.test, None, pad, settings)]
+    resident = fits(settings, sum(math.prod(part.shape) for part in parts), torch.device(device))
+    train, test = (_resident(part) if resident else part for part in parts)
     return Dataset(
         train=train,
         test=test,
         num_classes=int(raw.num_classes),
         mean=mean,
         std=std,
-        name=str(settings.get("name") or str(settings["_target_"]).rpartition(".")[2]),
+        name=str(settings.get("name") or callable_name(str(settings["_target_"]))),
         fingerprint=_fingerprint(train, test),
-        ood=None if ood is None else load_ood(ood, settings, tuple(train.images.shape[1:])),
+        ood=None if ood is None else load_ood(ood, settings, train.shape[1:]),
     )
 
 
@@ -150,18 +194,42 @@ def _per_channel(value: Any, key: str, channels: int) -> tuple[float, ...]:
     return numbers
 
 
-def _resident(split: RawSplit, pad: int) -> Split:
-    """Channels first, with ``pad`` zero pixels on each side: black before normalising, as in the paper."""
-    count, height, width, channels = split.images.shape
-    images = np.zeros((count, channels, height + 2 * pad, width + 2 * pad), dtype=np.uint8)
-    images[:, :, pad : pad + height, pad : pad + width] = split.images.transpose(0, 3, 1, 2)
-    return Split(torch.from_numpy(images), torch.from_numpy(split.labels.copy()))
+def _streamed(
+    split: RawSplit, rows: NDArray[np.int64] | None, pad: int, settings: Mapping[str, Any]
+) -> StreamedSplit:
+    """The chosen ``rows`` of a raw split, with ``pad`` zero pixels on each side: black, as in the paper."""
+    rows = np.arange(len(split.labels)) if rows is None else rows
+    workers = worker_count(settings, split.images)
+    return StreamedSplit(split.images, rows, torch.from_numpy(split.labels[rows]), pad, workers)
 
 
-def _fingerprint(*splits: Split) -> str:
+def _resident(split: StreamedSplit) -> Split:
+    images = torch.empty(split.shape, dtype=torch.uint8)
+    start = 0
+    for block in split.blocks(BLOCK):
+        images[start : start + len(block)] = block
+        start += len(block)
+    return Split(images, split.labels)
+
+
+def _moments(settings: Mapping[str, Any], train: StreamedSplit) -> tuple[Any, Any]:
+    """``data.mean`` and ``data.std`` as they are given; what is not given is computed."""
+    mean, std = settings["mean"], settings["std"]
+    if mean is not None and std is not None:
+        return mean, std
+    own_mean, own_std = channel_moments(train)
+    if std is None and not min(own_std) > 0:
+        raise ConfigError(
+            "data.std cannot be computed: all pixels of a channel are equal\ngive it as data.std=[NUMBER]"
+        )
+    return own_mean if mean is None else mean, own_std if std is None else std
+
+
+def _fingerprint(*splits: AnySplit) -> str:
     digest = hashlib.sha256()
     for split in splits:
-        digest.update(repr(tuple(split.images.shape)).encode())
-        digest.update(split.images.numpy().data)
+        digest.update(repr(tuple(split.shape)).encode())
+        for images in split.blocks(BLOCK):
+            digest.update(images.numpy().data)
         digest.update(split.labels.numpy().astype("<i8").data)
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """Data sets: from files to raw arrays. Each loader is what ``data._target_`` names in conf/data/.
 
-An own data set is a function that returns a :class:`RawDataset`; see :func:`load_raw`.
+An own data set is a function that returns a :class:`RawDataset`, or two map data sets; see :func:`load_raw`.
 torchvision and scikit-learn are imported only where they are needed: both take seconds.
 """
 
@@ -19,13 +19,14 @@ from nc_runner.errors import ConfigError, DataError, NCRunnerError
 from nc_runner.experiment import data_files
 from nc_runner.experiment.data_files import FileSet
 from nc_runner.experiment.plugins import locate
+from nc_runner.experiment.sources import ImageSource
 
 
 @dataclass(frozen=True, eq=False)
 class RawSplit:
-    """Images (N, H, W, C) as uint8, and labels (N,) as int64, from 0 on."""
+    """Images (N, H, W, C) as uint8, in an array or decoded as they are indexed; labels (N,) int64, from 0."""
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | ImageSource
     labels: NDArray[np.int64]
 
 
@@ -130,13 +131,13 @@ def check(raw: RawDataset, name: str) -> None:
     require(isinstance(count, (int, np.integer)) and count >= 2, f"num_classes is {count}, not 2 or more")
     for split, part in (("train", raw.train), ("test", raw.test)):
         images, labels = part.images, part.labels
-        arrays = isinstance(images, np.ndarray) and isinstance(labels, np.ndarray)
+        arrays = isinstance(images, (np.ndarray, ImageSource)) and isinstance(labels, np.ndarray)
         require(arrays, f"{split} images and labels must be NumPy arrays")
         require(images.dtype == np.uint8, f"{split} images are {images.dtype}, not uint8 from 0 to 255")
         layout = images.ndim == 4 and images.shape[3] in (1, 3)
         require(layout, f"{split} images have shape {images.shape}, not (N, height, width, 1 or 3)")
         require(images.shape[1] == images.shape[2], f"{split} images are not square: {images.shape[1:3]}")
-        require(images.size > 0, f"the {split} set is empty")
+        require(len(images) > 0, f"the {split} set is empty")
         require(labels.dtype == np.int64, f"{split} labels are {labels.dtype}, not int64")
         same = labels.shape == (len(images),)
         require(same, f"{split} has {len(images)} images, but labels of shape {labels.shape}")
@@ -152,9 +153,9 @@ def check(raw: RawDataset, name: str) -> None:
 def load_raw(settings: Mapping[str, Any]) -> RawDataset:
     """Call the loader that ``settings`` (the resolved ``data`` group) names, and check what it returns.
 
-    ``_target_`` is a dotted path to a function in an installed module or in the current folder. It gets
+    ``_target_`` is a path to a function, as :func:`nc_runner.experiment.plugins.locate` finds it. It gets
     ``root`` and ``download`` where its signature takes them and ``options`` as further keyword arguments, and
-    returns a :class:`RawDataset`.
+    returns a :class:`RawDataset`, or a pair (train, test) of map data sets whose items are (image, label).
     """
     path = str(settings["_target_"])
     loader = locate(path, "data._target_")
@@ -170,25 +171,35 @@ def load_raw(settings: Mapping[str, Any]) -> RawDataset:
         signature.bind(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"data.options do not fit {path}: {error}\ngive them as data.options.KEY=VALUE"
+            f"data.options do not fit {path}: {error}\ngive them as +data.options.KEY=VALUE"
         ) from error
+    name = str(settings.get("name") or path)
     try:
         raw = loader(**arguments)
+        if isinstance(raw, (tuple, list)) and len(raw) == 2 and all(_is_map(part) for part in raw):
+            from nc_runner.experiment.own_data import from_maps
+
+            raw = from_maps(raw[0], raw[1], name)
     except NCRunnerError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
         raise DataError(
-            f"data set {settings.get('name') or path}: {path} failed with {type(error).__name__}: {reason}\n"
+            f"data set {name}: {path} failed with {type(error).__name__}: {reason}\n"
             "mend the loader or its files; HYDRA_FULL_ERROR=1 shows where it failed"
         ) from error
     if not isinstance(raw, RawDataset):
         raise ConfigError(
             f"data._target_={path} returned {type(raw).__name__}, not a data set\n"
-            "a loader returns nc_runner.experiment.datasets.RawDataset(train, test, num_classes)"
+            "a loader returns nc_runner.experiment.datasets.RawDataset(train, test, num_classes), "
+            "or two data sets of (image, label) items"
         )
-    check(raw, str(settings.get("name") or path))
+    check(raw, name)
     return raw
+
+
+def _is_map(part: Any) -> bool:
+    return hasattr(part, "__getitem__") and hasattr(part, "__len__") and not isinstance(part, np.ndarray)
 
 
 def _folder(root: str | Path) -> Path:

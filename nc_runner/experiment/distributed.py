@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nc_runner.collapse import ClassStatistics
 from nc_runner.errors import DataError, NCRunnerError, TrainingError
-from nc_runner.experiment.data import Split
+from nc_runner.experiment.data import AnySplit
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,12 @@ class Processes:
         """The most forward passes that one process makes over so many images."""
         return -(-images // (self.batch * self.size))
 
-    def part(self, split: Split) -> Split:
+    def part(self, split: AnySplit) -> AnySplit:
         """This process's images of a split: neighbours, none where there are fewer passes than processes."""
         if self.size == 1:
             return split
         rows = self.passes(len(split)) * self.batch
-        mine = slice(self.rank * rows, (self.rank + 1) * rows)
-        return Split(split.images[mine], split.labels[mine])
+        return split.part(slice(self.rank * rows, (self.rank + 1) * rows))
 
     def gather(self, rows: Tensor, count: int) -> Tensor:
         """The ``count`` rows of a whole split from each process's ``rows`` of its part, in order."""

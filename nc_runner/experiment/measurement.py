@@ -22,11 +22,12 @@ from nc_runner.collapse import (
     wider_metrics,
 )
 from nc_runner.collapse.statistics import float64_blocks
-from nc_runner.experiment.data import Dataset, Split
+from nc_runner.experiment.data import AnySplit, Dataset, Split
 from nc_runner.experiment.devices import float32_products, float64_device, images_at_a_time
 from nc_runner.experiment.distributed import ALONE, Processes
 from nc_runner.experiment.layers import InnerLayers
 from nc_runner.experiment.networks import Network
+from nc_runner.experiment.own_metrics import own_metrics
 from nc_runner.experiment.rows import Rows
 from nc_runner.runs import OOD_COLUMN, snr_columns, wider_columns
 
@@ -55,7 +56,7 @@ def ridge_value(rule: str | float, num_classes: int, weight_decay: float) -> flo
 def respond(
     network: Network,
     dataset: Dataset,
-    split: Split,
+    split: AnySplit,
     settings: dict[str, Any],
     pause: Callable[[], None],
     processes: Processes = ALONE,
@@ -66,22 +67,24 @@ def respond(
     them; it may raise to stop the measurement.
     """
     network.model.eval()
-    own = processes.part(split).images
+    own = processes.part(split)
     features, outputs = Rows(len(own)), Rows(len(own))
-    at_a_time = images_at_a_time(dataset.image_size, split.images.device)
+    at_a_time = images_at_a_time(dataset.image_size, split.device)
     # a process without a part passes one image, for the shapes, and keeps nothing of it
-    batches = torch.split(own if len(own) else split.images[:1], settings["analysis"]["batch_size"])
+    source = own if len(own) else split.part(slice(0, 1))
     with float32_products(tf32=False):
-        passes = len(batches) if processes.size == 1 else processes.passes(len(split))
-        for number in range(max(passes, len(batches))):
+        passes = 0
+        for block in source.blocks(settings["analysis"]["batch_size"]):
             pause()
-            if number >= len(batches):
-                continue
-            for images in torch.tensor_split(batches[number], -(-len(batches[number]) // at_a_time)):
+            passes += 1
+            for images in torch.tensor_split(block, -(-len(block) // at_a_time)):
                 batch = dataset.normalise(images, channels_last=settings["channels_last"])
                 batch_outputs, batch_features = network.forward_with_features(batch)
                 features.append(batch_features)
                 outputs.append(batch_outputs)
+        if processes.size > 1:
+            for _ in range(passes, processes.passes(len(split))):
+                pause()
     return Responses(features.table, outputs.table)
 
 
@@ -138,6 +141,7 @@ def measure(
         "ridge": ridge,
         **dict(zip(snr_columns(num_classes), spectrum, strict=True)),
         **_wider(network, dataset, settings, pause, stats, train.features, test.features, processes),
+        **own_metrics(settings["analysis"], stats, weight, bias),
     }
 
 
@@ -218,7 +222,7 @@ def _refit(
 
 
 def _fit(
-    responses: Responses, split: Split, loss_function: LossFunction, processes: Processes
+    responses: Responses, split: AnySplit, loss_function: LossFunction, processes: Processes
 ) -> tuple[float, float, Tensor]:
     """Mean loss over the split, accuracy, and predicted classes (N,) of this process's part."""
     outputs = processes.gather(responses.outputs, len(split))  # a loss need not be a mean over images

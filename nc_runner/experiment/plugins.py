@@ -1,35 +1,63 @@
-"""Users' own networks, data sets and losses, named by the dotted path of a callable."""
+"""Users' own networks, data sets, losses and metrics, named by the path of a callable."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from nc_runner.errors import ConfigError
 
+_config_folders: list[str] = []
+
+
+def look_in(folders: Iterable[str]) -> None:
+    """Look for own modules in these folders too, after the current one: those that hold own YAML files."""
+    _config_folders[:] = dict.fromkeys(folders)
+
+
+def callable_name(path: str) -> str:
+    """The last part of a callable's path.
+
+    >>> callable_name("my_package.my_module.MyNetwork"), callable_name("nets/mine.py:MyNetwork")
+    ('MyNetwork', 'MyNetwork')
+    """
+    return re.split(r"[.:]", path)[-1]
+
 
 def locate(path: str, setting: str) -> Any:
-    """The callable at a dotted path, in an installed package or in a file of the current folder.
+    """The callable at a path: dotted, as in ``my_module.my_function``, or ``folder/file.py:my_function``.
 
-    ``setting`` is the key that holds the path, for the message. Raises ConfigError with the reason.
+    Modules are looked for among the installed packages, in the current folder, and in the folders of own
+    YAML files (``--config-dir``, ``hydra.searchpath``); a file relative to the last two. ``setting`` is the
+    key that holds the path, for the message. Raises ConfigError with the reason.
     """
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.append(folder)
+    file, colon, inside = path.rpartition(":")
+    if colon:
+        path = f"{_module_of(file, path, setting)}.{inside}"
+    else:
+        _extend_path(_folders())
     importlib.invalidate_caches()
     parts = path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise ConfigError(
             f"{setting}={path} is not a dotted path\n"
-            "name a module and a class or function in it, such as my_module.my_function"
+            "name a module and a class or function in it, as my_module.my_function or file.py:my_function"
         )
     found = _import(parts[0], path, setting)
     if found is None:
         raise ConfigError(
             f"{setting}={path} cannot be imported: there is no module {parts[0]}\n"
-            f"it is looked for among the installed packages and in {folder}"
+            f"it is looked for among the installed packages and in {' and '.join(_folders())}"
+        )
+    if colon and Path(str(found.__file__)).resolve() != _find(file):
+        raise ConfigError(
+            f"{setting}={file}:{inside}: another module called {parts[0]} hides this file "
+            f"({found.__file__})\nrename the file"
         )
     for count, part in enumerate(parts[1:], start=1):
         if not hasattr(found, part) and hasattr(found, "__path__"):
@@ -45,6 +73,37 @@ def locate(path: str, setting: str) -> Any:
             f"{setting}={path} is of type {type(found).__name__}\ngive the dotted path of a class or function"
         )
     return found
+
+
+def _folders() -> list[str]:
+    return [os.getcwd(), *_config_folders]
+
+
+def _extend_path(folders: Iterable[str]) -> None:
+    """At the end: an own file named like an installed package must not take its place."""
+    sys.path.extend(folder for folder in folders if folder not in sys.path)
+
+
+def _find(file: str) -> Path | None:
+    for folder in _folders():
+        if (candidate := Path(folder, file).expanduser()).is_file():
+            return candidate.resolve()
+    return None
+
+
+def _module_of(file: str, path: str, setting: str) -> str:
+    """The name under which the Python file ``file`` is imported; its folder joins Python's search path.
+
+    Imported by name, not by path: a worker process that is handed an object of it finds it in the same way.
+    """
+    found = _find(file)
+    if found is None or found.suffix != ".py":
+        raise ConfigError(
+            f"{setting}={path}: there is no Python file {file}\n"
+            f"it is looked for in {' and '.join(_folders())}"
+        )
+    _extend_path([str(found.parent)])
+    return found.stem
 
 
 def _import(name: str, path: str, setting: str) -> Any:

@@ -28,6 +28,7 @@ from nc_runner.experiment.data import load_dataset
 from nc_runner.experiment.devices import choose_device, device_name, keep_freed_memory, set_threads
 from nc_runner.experiment.distributed import Processes
 from nc_runner.experiment.networks import build_network
+from nc_runner.experiment.own_metrics import find_own_metrics
 from nc_runner.experiment.plugins import locate, reason
 from nc_runner.experiment.progress import ProgressDisplay, choose_progress, describe
 from nc_runner.experiment.schema import deciding_settings
@@ -44,7 +45,8 @@ def prepare(settings: Mapping[str, Any]) -> Trainer:
     device = choose_device(settings["device"])
     set_threads(settings["threads"], device)
     keep_freed_memory()
-    dataset = load_dataset(settings["data"], seed=settings["seed"], ood=settings["analysis"]["ood"])
+    ood = settings["analysis"]["ood"]
+    dataset = load_dataset(settings["data"], seed=settings["seed"], ood=ood, device=device)
     count = len(dataset.train.labels)
     if settings["batch_size"] > count:
         raise ConfigError(
@@ -60,6 +62,7 @@ def prepare(settings: Mapping[str, Any]) -> Trainer:
     if settings["sync_batchnorm"] and place().size > 1:
         synchronise(network.model, device)
     loss_function = locate(settings["loss"]["_target_"], "loss._target_")
+    find_own_metrics(settings["analysis"])
     with memory_advice(settings):
         return Trainer(settings, network, dataset.to(device), loss_function, device)
 
@@ -75,8 +78,9 @@ def execute(settings: Mapping[str, Any], folder: Path, signals: StopSignals) -> 
         StopRequested: a signal came; the run can be resumed.
     """
     trainer = prepare(settings)
-    wider = runs.wider_columns(trainer.settings["analysis"])
-    writer = runs.RunWriter(folder, trainer.dataset.num_classes, wider)
+    analysis = trainer.settings["analysis"]
+    further = (*runs.wider_columns(analysis), *runs.own_columns(analysis))
+    writer = runs.RunWriter(folder, trainer.dataset.num_classes, further)
     began = time.perf_counter()
     with _log_file(folder), lead(settings, signals) as processes:
         processes.compare(trainer.dataset.fingerprint)
@@ -138,9 +142,8 @@ def _train(trainer: Trainer, writer: runs.RunWriter | None, signals: StopSignals
         due = time.monotonic() - last_saved > settings["checkpoint_seconds"] > 0
         stop, due = trainer.processes.agree(signals.received or 0, due)
         if stop:
-            signals.received = stop
             save()
-            signals.pause()
+            raise StopRequested(stop)
         if due:
             save()
 
@@ -208,6 +211,8 @@ def _resume(trainer: Trainer, writer: runs.RunWriter) -> None:
             features=trainer.network.classifier.in_features,
             parameters=parameter_count(trainer.network.model),
             data_fingerprint=trainer.dataset.fingerprint,
+            data_mean=trainer.dataset.mean,
+            data_std=trainer.dataset.std,
             device=str(trainer.device),
             device_name=device_name(trainer.device),
             threads=torch.get_num_threads(),

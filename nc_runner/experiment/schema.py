@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from importlib import resources
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -22,12 +24,17 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from nc_runner import runs
 from nc_runner.errors import ConfigError
 from nc_runner.experiment import cells
+from nc_runner.experiment.plugins import callable_name
 
 # The authors' measurement epochs (their public notebook, 350 epochs).
 PAPER_EPOCHS = (
     *range(1, 15), 16, 17, 19, 20, 22, 24, 27, 29, 32, 35, 38, 42, 45, 50, 54, 59, 65, 71, 77, 85, 92, 101,
     110, 121, 132, 144, 158, 172, 188, 206, 225, 245, 268, 293, 320, 350,
 )  # fmt: skip
+
+
+# The files of conf/data for data that users bring, and the option that says which data it is.
+OWN_DATA = {"custom": "", "folder": "folder", "npz": "file", "torchvision": "dataset"}
 
 
 def setting(
@@ -135,9 +142,18 @@ def _ood_problem(value: Any) -> str | None:
     names = sorted(
         entry.name.removesuffix(".yaml")
         for entry in resources.files("nc_runner.conf").joinpath("data").iterdir()
-        if entry.name.endswith(".yaml")
+        if entry.name.endswith(".yaml") and entry.name.removesuffix(".yaml") not in OWN_DATA
     )
     return None if value in names else f"must be one of {', '.join(names)}{nearest(str(value), names)}"
+
+
+def _own_problem(value: Any) -> str | None:
+    for name, path in value.items():
+        if not runs.is_own_name(str(name)):
+            return f"cannot name a column {name}: another column has that name, or it is no plain word"
+        if not str(path).strip():
+            return f"gives no function for {name}"
+    return None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -171,6 +187,10 @@ def _std_problem(value: Any) -> str | None:
     return "must be above 0 in every channel" if any(std <= 0 for std in value) else None
 
 
+def _resident_problem(value: Any) -> str | None:
+    return None if value == "auto" or isinstance(value, bool) else "must be true, false or auto"
+
+
 def _name_problem(value: Any) -> str | None:
     if value is None or (value and all(c.isalnum() or c in "._+-" for c in value) and value[0].isalnum()):
         return None
@@ -180,13 +200,27 @@ def _name_problem(value: Any) -> str | None:
 @dataclass
 class Data:
     _target_: str = setting("callable that loads the raw images: a dotted path")
-    name: str = setting("name in figures and folder names", check=_name_problem)
+    name: str | None = setting(
+        "name in figures and folder names; null: that of the file, folder or callable", check=_name_problem
+    )
     root: str = setting("folder of the data files", decides=False)
     download: bool = setting("fetch missing files where there is a public address", decides=False)
     samples_per_class: int | None = setting("balanced, seeded subset of the train set", minimum=1)
     pad: int = setting("zero pixels added on each side, before normalising", minimum=0, maximum=64)
-    mean: list[float] = setting("per channel, of pixels scaled to [0, 1]")
-    std: list[float] = setting("per channel, of pixels scaled to [0, 1]", check=_std_problem)
+    mean: list[float] | None = setting("per channel, of pixels scaled to [0, 1]; null: computed")
+    std: list[float] | None = setting(
+        "per channel, of pixels scaled to [0, 1]; null: computed", check=_std_problem
+    )
+    resident: Any = setting(
+        "images in the device's memory: true, false (streamed), auto (true where they fit)",
+        check=_resident_problem,
+        decides=False,
+    )
+    workers: int | None = setting(
+        "processes that fetch streamed images; null: none for arrays, up to 4 for files",
+        minimum=0,
+        decides=False,
+    )
     options: dict[str, Any] = setting("further keyword arguments for an own loader")
 
 
@@ -201,6 +235,11 @@ class Analysis:
     )
     ood: str | None = setting(
         "data set whose test images nc5_ood_orthogonality sees", check=_ood_problem, neutral=(None,)
+    )
+    own: dict[str, str] = setting(
+        "own metrics: column=path of a callable (stats, weight, bias) -> number",
+        check=_own_problem,
+        neutral=({},),
     )
     layers: list[str] = setting(
         "inner layers to measure too: names or globs of modules", check=_layers_problem, neutral=([],)
@@ -249,6 +288,38 @@ class DenseNet:
 
 
 @dataclass
+class Launcher:
+    """What the presets of conf/launcher/ read."""
+
+    name: str = setting(
+        "set by launcher=NAME: how the runs of a sweep are carried out",
+        choices=("basic", "joblib", "ray", "slurm", "submitit_local"),
+        decides=False,
+    )
+    jobs: int | None = setting(
+        "runs at a time; null: one for each GPU, else core (slurm: 256)", minimum=1, decides=False
+    )
+    cpus: int | None = setting(
+        "CPU cores, and threads, of each run; null: the cores divided by the jobs (slurm: 4)",
+        minimum=1,
+        decides=False,
+    )
+    gpus: int | None = setting(
+        "GPUs of each run: slurm (null: 0) and ray (null: 1 where this machine has any)",
+        minimum=0,
+        decides=False,
+    )
+    hours: float = setting(
+        "slurm: time limit of a job, after which it is requeued and resumes", above=0, decides=False
+    )
+    requeues: int = setting("slurm: at most so often", minimum=0, decides=False)
+    memory_gb: int = setting("slurm: memory of a job", minimum=1, decides=False)
+    partition: str | None = setting("slurm: null is Slurm's own choice", decides=False)
+    account: str | None = setting("slurm: null is Slurm's own choice", decides=False)
+    address: str | None = setting("ray: of a running cluster; null starts one here", decides=False)
+
+
+@dataclass
 class Config:
     """All settings of one run. ``net`` is open, since an own network has its own keys."""
 
@@ -278,6 +349,10 @@ class Config:
     )
     analysis: Analysis = field(default_factory=Analysis, metadata={"meaning": "the measurement"})
     cells: Any = setting("an experiment's table of settings by data set and network family", decides=False)
+    launcher: Launcher = field(
+        default_factory=Launcher, metadata={"meaning": "how a sweep's runs are spread"}
+    )
+    objective: str = setting("column whose last value a run returns to a sweep's search", decides=False)
     checkpoint_seconds: float = setting("between two checkpoints; 0: every epoch", minimum=0, decides=False)
     overwrite: bool = setting("start anew, keep the old folder beside", decides=False)
     progress: str = setting(
@@ -352,7 +427,10 @@ def check(config: DictConfig) -> dict[str, Any]:
     if family is not None:
         schemas.append((family, "net."))
     elif not net.get("name"):
-        net["name"] = str(net["_target_"]).rpartition(".")[2]
+        net["name"] = callable_name(str(net["_target_"]))
+    data = settings["data"]
+    if data["name"] is None:
+        data["name"] = _data_name(data)
     for schema, prefix in schemas:
         for key, entry in leaves(schema, prefix):
             value: Any = settings
@@ -364,9 +442,19 @@ def check(config: DictConfig) -> dict[str, Any]:
         raise ConfigError(f"net.name={net['name']} is refused: net.name {problem}")
     settings.pop("cells")  # what a run takes from the table stands in its settings
     _check_ood(settings["analysis"])
-    if len(settings["data"]["mean"]) != len(settings["data"]["std"]):
+    _check_objective(str(settings["objective"]), settings["analysis"])
+    mean, std = settings["data"]["mean"], settings["data"]["std"]
+    if mean is not None and std is not None and len(mean) != len(std):
         raise ConfigError("data.mean and data.std differ in length\ngive one number per channel for each")
     return {str(key): value for key, value in settings.items()}
+
+
+def _data_name(data: dict[str, Any]) -> str:
+    """After the file, folder or class that ``data.options`` names, else after the loader."""
+    for key in OWN_DATA.values():
+        if given := data["options"].get(key):
+            return Path(str(given)).name.removesuffix(".npz").rpartition(".")[2]
+    return callable_name(str(data["_target_"]))
 
 
 def _check_ood(analysis: dict[str, Any]) -> None:
@@ -381,6 +469,13 @@ def _check_ood(analysis: dict[str, Any]) -> None:
         raise ConfigError(f"analysis.ood={analysis['ood']} has no use without its column\nask for it: {ask}")
     if isinstance(analysis["metrics"], list):  # order and repeats do not make another run
         analysis["metrics"] = list(runs.wider_columns(analysis))
+
+
+def _check_objective(name: str, analysis: dict[str, Any]) -> None:
+    columns = runs.metric_columns(2, (*runs.wider_columns(analysis), *runs.own_columns(analysis)))
+    if name not in columns and not re.fullmatch("snr_[1-9][0-9]*", name):
+        problem = f"objective={name}: metrics.csv of this run has no such column"
+        raise ConfigError(f"{problem}{nearest(name, columns)}\nname one of its columns, such as nc1")
 
 
 def _shown(value: Any) -> str:

@@ -8,7 +8,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1")  # SIGUSR1: Slurm's warning before the time limit
+# The last two: Slurm's warning before the time limit, as a batch script or submitit asks for it.
+STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 
 
 class StopRequested(BaseException):

@@ -55,8 +55,7 @@ class Trainer:
         self.analysed = set(analysed_epochs(settings["analysis"]["schedule"], self.epochs))
         self.milestones = milestone_epochs(settings["lr_milestones"], self.epochs)
         refitted = settings["classifier"] == "least_squares"
-        black = dataset.train.images.new_zeros(2, *dataset.train.images.shape[1:], dtype=torch.float32)
-        black = black.to(network.classifier.weight.device)
+        black = torch.zeros(2, *dataset.train.shape[1:], device=network.classifier.weight.device)
         self.layers = find_layers(network, settings["analysis"]["layers"], black, refitted=refitted)
         if refitted:
             network.classifier.requires_grad_(False)
@@ -88,7 +87,7 @@ class Trainer:
         self.processes = processes
         self.history = [{"from_epoch": 0, "processes": processes.size}]
         own = not str(self.settings["net"]["_target_"]).startswith("nc_runner.")
-        two = self.dataset.normalise(self.dataset.train.images[:2], self.settings["channels_last"])
+        two = self.dataset.normalise(next(self.dataset.train.blocks(2)), self.settings["channels_last"])
         self.forward = parallel(self.network.model, two, self.device, own=own)
         if self.settings["compile"]:
             self.forward = torch.compile(self.forward)
@@ -148,11 +147,11 @@ class Trainer:
         self.network.model.train()
         total = torch.zeros((), device=self.device)  # summed there: no synchronisation inside the epoch
         with float32_products(tf32=self.settings["precision"] == "tf32"):
-            for index in batches[self.step :]:
-                images = dataset.normalise(train.images[index], channels_last=self.settings["channels_last"])
+            for pixels, labels in train.batches(batches[self.step :]):
+                images = dataset.normalise(pixels, channels_last=self.settings["channels_last"])
                 with training_autocast(self.settings["precision"], self.device):
                     outputs = self.forward(images)
-                loss = self.loss_function(outputs.float(), train.labels[index])
+                loss = self.loss_function(outputs.float(), labels)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimizer.step()

@@ -61,6 +61,11 @@ def _percent_wrong(split: str, style: str) -> Curve:
     return Curve(f"{split}_accuracy", split, style, factor=-100.0, offset=100.0)
 
 
+def own_entry(column: str, log: bool) -> Entry:
+    """The figure of an own metric (``analysis.own``); nothing is known of it but its name."""
+    return Entry(f"own_{column}", f"{column} (own metric)", column, (Curve(column),), log)
+
+
 CATALOGUE = (
     Entry(
         "train_loss",

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nc_runner.figures.catalogue import CATALOGUE, Entry
+from nc_runner.figures.catalogue import CATALOGUE, Entry, own_entry
 from nc_runner.figures.files import write_figure
 from nc_runner.figures.grid import LegendEntry, linear_scale, panel_grid
 from nc_runner.figures.layers import LAYER_CATALOGUE, draw_layers, has_layers
@@ -44,7 +44,7 @@ from nc_runner.figures.style import (
     network_order,
 )
 from nc_runner.figures.summary import TERMINAL_ACCURACY, terminal_phase_start
-from nc_runner.runs import Run
+from nc_runner.runs import Run, own_columns
 
 _MARKER_WORDS = {"o": "still running or interrupted", "X": "diverged or failed"}
 _RIDGE_RULES = {"objective": "objective: C·wd/2", "notebook": "notebook: wd/2"}
@@ -69,7 +69,7 @@ def jobs(runs: Sequence[Run]) -> list[Job]:
     """The figures that ``runs`` ask for, each with a file name of its own."""
     result: list[Job] = []
     taken: set[str] = set()
-    for entry in (*CATALOGUE, *LAYER_CATALOGUE):
+    for entry in (*CATALOGUE, *own_entries(runs), *LAYER_CATALOGUE):
         losses = {run.cell[2] for run in runs if not entry.by_layer or has_layers(run)}
         for loss in sorted(losses, key=loss_order) if entry.per_loss else [None]:
             name = entry.name if loss in (None, "mse") else f"{entry.name}_{_file_name(str(loss))}"
@@ -78,6 +78,19 @@ def jobs(runs: Sequence[Run]) -> list[Job]:
             taken.add(name.lower())
             result.append(Job(entry, name, loss))
     return result
+
+
+def own_entries(runs: Sequence[Run]) -> list[Entry]:
+    """A figure for each own metric; on a log scale where its values are positive and span a hundredfold."""
+    columns: dict[str, list[float]] = {}
+    for run in runs:
+        for column in own_columns(run.settings.get("analysis") or {}):
+            if column in run.rows:
+                columns.setdefault(column, []).extend(run.rows[column].dropna())
+    return [
+        own_entry(column, log=bool(values) and 0 < 100 * min(values) < max(values))
+        for column, values in sorted(columns.items())
+    ]
 
 
 def _file_name(text: str) -> str:

@@ -42,7 +42,7 @@ def row_of(settings, dataset, processes):
     row = measure(
         network, dataset, mse, settings, lambda: pauses.append(processes.agree(1)), layers, processes
     )
-    return {**row, "layers": layers.rows(dataset, 1, processes)}
+    return {**row, "layers": layers.rows(dataset, 1, processes), "pauses": len(pauses)}
 
 
 def measured(processes):

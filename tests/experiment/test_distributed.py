@@ -59,6 +59,7 @@ CASES = ("core", "all", "least_squares", "fewer passes than processes", "uneven"
 def test_a_measurement_on_two_processes_equals_that_of_one(pair, case):
     together, alone = pair["rows"][case]
     assert together.keys() == alone.keys()
+    together, alone = ({k: v for k, v in row.items() if k != "pauses"} for row in (together, alone))
     layers = list(zip(together.pop("layers"), alone.pop("layers"), strict=True))
     residuals = together.pop("mse_residual"), alone.pop("mse_residual")
     assert abs(residuals[0] - residuals[1]) <= 1e-12 * alone["mse_total"]
@@ -71,6 +72,12 @@ def test_a_measurement_on_two_processes_equals_that_of_one(pair, case):
             assert joint[column] == pytest.approx(value, rel=1e-12, abs=1e-13), column
     assert len(alone) > 50 or case in ("core", "least_squares")
     assert layers or case == "core"
+
+
+@pytest.mark.parametrize(("case", "pauses"), [("core", (1 + 1, 2 + 1)), ("uneven", (4 + 2 + 2, 7 + 4 + 4))])
+def test_each_process_passes_its_share_and_pauses_before_each_pass(pair, case, pauses):
+    """600 train, 297 test and, in one case, 297 other images, 512 or 97 at a time."""
+    assert tuple(row["pauses"] for row in pair["rows"][case]) == pauses
 
 
 def test_both_processes_hold_the_same_row_to_the_last_bit(pair):

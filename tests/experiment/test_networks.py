@@ -523,7 +523,7 @@ class TestOwnNetwork:
             ("{own}.Absent", "cannot be imported: {own} has no attribute Absent"),
             ("torch.nn.absent.Net", r"cannot be imported: torch\.nn has no attribute absent"),
             ("resnet18", "is not a dotted path"),
-            ("my-net.py:Net", "is not a dotted path"),
+            ("my-net.py:Net", "there is no Python file my-net.py"),
             ("{own}..Good", "is not a dotted path"),
             ("{own}.number", "is of type int"),
             ("{own}.instance", "is a network already"),
@@ -545,7 +545,7 @@ class TestOwnNetwork:
         target = target.format(own=own)
         with pytest.raises(ConfigError, match=message.format(own=own)) as caught:
             build_own(target)
-        assert str(caught.value).startswith(f"net._target_={target} ")
+        assert str(caught.value).startswith(f"net._target_={target}")
         assert len(str(caught.value).splitlines()) <= 2
 
     @pytest.mark.parametrize("after", ["softmax", "relu", "scale", "tuple", "none"])

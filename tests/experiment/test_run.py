@@ -167,7 +167,7 @@ def test_other_data_than_the_run_was_begun_on_is_refused(begun, monkeypatch):
     other = settings_of(*TINY, "data.mean=[0.3]")
     original = module.load_dataset
 
-    def altered(data, seed, ood=None):
+    def altered(data, seed, **_):
         return original({**data, "samples_per_class": 7}, seed)
 
     monkeypatch.setattr(module, "load_dataset", altered)

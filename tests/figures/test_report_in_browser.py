@@ -202,21 +202,22 @@ def test_the_viewer_opens_zooms_goes_on_and_closes_by_keys(page):
     viewer, picture = page.get_by_role("dialog"), page.locator("dialog img")
     figures.nth(0).focus()
     page.keyboard.press("Enter")
-    assert viewer.is_visible()
-    assert viewer.get_by_role("heading").inner_text() == "Training loss"
+    heading = viewer.get_by_role("heading")
+    playwright.expect(heading).to_have_text("Training loss")
     width = picture.bounding_box()["width"]
     for key, factor in (("+", 1.4), ("+", 1.4**2), ("-", 1.4), ("0", 1)):
         page.keyboard.press(key)
         assert picture.bounding_box()["width"] == pytest.approx(factor * width, rel=0.02)
     page.keyboard.press("ArrowRight")
-    assert viewer.get_by_role("heading").inner_text() == "Train and test error"
+    playwright.expect(heading).to_have_text("Train and test error")
     page.keyboard.press("ArrowLeft")
+    playwright.expect(heading).to_have_text("Training loss")
     page.keyboard.press("ArrowLeft")
     last = figures.last.locator("img").get_attribute("alt")
-    assert viewer.get_by_role("heading").inner_text() == last
+    playwright.expect(heading).to_have_text(last)
     assert picture.evaluate("(img) => img.decode().then(() => img.naturalWidth)") > 0
     page.keyboard.press("Escape")
-    assert not viewer.is_visible()
+    playwright.expect(viewer).to_be_hidden()
     assert page.evaluate("document.activeElement.querySelector('img').alt") == last
 
 

@@ -1,0 +1,116 @@
+"""The worked examples, each from an empty folder outside the project, with the command of its page."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from nc_runner import runs
+from nc_runner.commands.plot import main as nc_plot
+from nc_runner.commands.run import main as nc_run
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+FAST = ("epochs=2", "threads=1", "progress=none")
+
+# name of the run's folder, and the command as examples/README.md has it
+COMMANDS = {
+    "mse-mlp-digits": "--config-dir examples/network net=mlp net.width=64",
+    "mse-MLP-digits": "net=custom net._target_=examples/network/mlp.py:MLP +net.width=64",
+    "mse-resnet8-shapes": "--config-dir examples/data data=shapes",
+    "mse-resnet8-images": "--config-dir examples/data data=images",
+    "focal-resnet8-digits": "--config-dir examples/loss loss=focal",
+    "focal-mlp-digits": "'hydra.searchpath=[file://examples/network,file://examples/loss]' "
+    "net=mlp loss=focal",
+    "mse-resnet8-digits": "--config-dir examples/metric experiment=spread",
+}
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+def arguments_of(command):
+    """As typed in a folder that has no examples/."""
+    return [word.replace("examples/", f"{EXAMPLES}/") for word in shlex.split(command)]
+
+
+def make_images(python=sys.executable):
+    subprocess.run([python, EXAMPLES / "data" / "make_images.py"], check=True, timeout=120)
+
+
+def rows_below(folder):
+    (table,) = Path(folder).rglob("metrics.csv")
+    return pd.read_csv(table)
+
+
+def test_the_examples_page_has_these_commands():
+    page = (EXAMPLES / "README.md").read_text()
+    assert all(command in page for command in COMMANDS.values())
+
+
+@pytest.mark.parametrize("cell", COMMANDS)
+def test_an_example_runs_from_an_empty_folder(cell, elsewhere):
+    if cell.endswith("images"):
+        make_images()
+    assert nc_run([*arguments_of(COMMANDS[cell]), *FAST]) == 0
+    assert rows_below(f"outputs/{cell}")["epoch"].tolist() == [1, 2]
+
+
+def test_the_npz_example_is_the_digits(elsewhere):
+    """The same images as data=digits; the computed mean and std differ from the shipped ones by rounding."""
+    make_images()
+    assert nc_run(["data=npz", "data.options.file=images.npz", *FAST]) == 0
+    assert nc_run([*FAST, "hydra.run.dir=digits"]) == 0
+    own, shipped = rows_below("outputs"), rows_below("digits")
+    assert own["train_loss"].tolist() == pytest.approx(shipped["train_loss"].tolist(), rel=0.02)
+    prints = [runs.read_run_file(path)["data_fingerprint"] for path in runs.find_runs(["."])]
+    assert len(prints) == 2
+    assert prints[0] == prints[1]
+
+
+def test_the_metric_example_gives_its_columns_and_figures(elsewhere):
+    assert nc_run([*arguments_of(COMMANDS["mse-resnet8-digits"]), *FAST]) == 0
+    rows = rows_below("outputs")
+    assert rows.columns.tolist()[-2:] == ["largest_spread", "margin_of_means"]
+    assert rows["largest_spread"].between(1 / 64, 1).all()
+    assert nc_plot(["outputs", "--format", "png"]) == 0
+    for column in rows.columns[-2:]:
+        assert (elsewhere / "outputs" / "figures" / f"own_{column}.png").stat().st_size > 5000
+        assert column in (elsewhere / "outputs" / "figures" / "summary.csv").read_text().splitlines()[0]
+
+
+def test_the_focal_loss_is_cross_entropy_at_gamma_0(elsewhere, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES / "loss"))
+    import focal
+
+    outputs, labels = torch.randn(7, 3, dtype=torch.float64), torch.arange(7) % 3
+    p = outputs.softmax(dim=1)[torch.arange(7), labels]
+    assert focal.focal_loss(outputs, labels).item() == pytest.approx(
+        float((-((1 - p) ** 2) * p.log()).mean())
+    )
+    monkeypatch.setattr(focal, "GAMMA", 0.0)
+    wanted = torch.nn.functional.cross_entropy(outputs, labels)
+    assert focal.focal_loss(outputs, labels).item() == pytest.approx(wanted.item())
+
+
+@pytest.mark.slow
+def test_the_examples_run_with_nothing_but_the_installed_wheel(tmp_path, installed_wheel):
+    """From copies of the folders, so that nothing of the checkout is in reach."""
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    python, clean = installed_wheel
+    subprocess.run([python, "examples/data/make_images.py"], cwd=tmp_path, env=clean, check=True, timeout=120)
+    for command in (*COMMANDS.values(), "data=npz data.options.file=images.npz"):
+        done = subprocess.run(
+            [python, "-m", "nc_runner", *shlex.split(command), *FAST],
+            cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "complete: " in done.stdout
