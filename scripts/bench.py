@@ -2,9 +2,9 @@
 
     python scripts/bench.py [PART ...] [--json FILE] [--quick] [--threads N] [--device DEVICE]
 
-Parts: metrics, analysis, train, pipeline, start, scale (these by default), fidelity, rows. Each ends with a
-table of measured values beside their targets. docs/benchmarks.md says how they are taken. Times are medians
-of at least five rounds in which all ways take turns; let the machine do nothing else meanwhile.
+Parts: metrics, analysis, train, memory, pipeline, start, scale (these by default), fidelity, rows. Each ends
+with a table of measured values beside their targets. docs/benchmarks.md says how they are taken. Times are
+medians of at least five rounds in which all ways take turns; let the machine do nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from rich.table import Table
 import nc_runner
 from nc_runner.experiment.devices import choose_device, device_name, keep_freed_memory
 
-PARTS = ("metrics", "analysis", "train", "pipeline", "start", "scale", "fidelity", "rows")
-DEFAULT = PARTS[:6]
+PARTS = ("metrics", "analysis", "train", "memory", "pipeline", "start", "scale", "fidelity", "rows")
+DEFAULT = PARTS[:7]
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import ctypes
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -87,25 +87,16 @@ def images_at_a_time(image_size: int, device: torch.device) -> int:
     return max(16, min(512, 2**16 // image_size**2)) if device.type == "cpu" else 2**30
 
 
-def keep_freed_memory(kept: bool = True) -> None:
-    """Let this process keep the memory that it frees, for the next tensors, as long as it lives.
+def keep_freed_memory() -> None:
+    """From here on this process keeps the memory that it frees, for the next tensors, as long as it lives.
 
     glibc hands large freed blocks back to the kernel, which clears every page when it is asked for it again:
-    of a training step on the CPU that is a tenth. ``kept=False`` goes back to glibc's way and hands over what
-    is free. Without glibc nothing happens.
+    of a training step on the CPU that can be a tenth. Without glibc nothing happens.
     """
-    try:
-        libc = ctypes.CDLL(None)
-        set_option, hand_over = libc.mallopt, libc.malloc_trim
-    except (OSError, AttributeError, TypeError):
-        return
-    # malloc.h: M_TRIM_THRESHOLD -1, M_MMAP_THRESHOLD -3, M_MMAP_MAX -4. The numbers of glibc's way are those
-    # that it comes to by itself where large blocks are freed.
-    options = {-4: 0, -1: -1} if kept else {-4: 2**16, -1: 2**26, -3: 2**25}
-    for option, value in options.items():
-        set_option(option, value)
-    if not kept:
-        hand_over(0)
+    with suppress(OSError, AttributeError, TypeError):
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(-4, 0)  # malloc.h: M_MMAP_MAX; no block is a mapping of its own, given up when it is freed
+        set_option(-1, -1)  # M_TRIM_THRESHOLD; nor does the heap shrink
 
 
 @contextmanager

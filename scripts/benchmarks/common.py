@@ -49,13 +49,10 @@ class Finding:
 
 
 def shown(value: float, unit: str) -> str:
-    if unit == "%":
-        return f"{100 * value:.1f} %"
-    if unit == "1":
-        return f"{value:.1e}"
-    return (
-        f"{value:.3g}" if unit == "x" and abs(value) >= 10 else f"{value:.2f}" + (" s" if unit == "s" else "")
-    )
+    """A value with its unit; ratios with the digits that show on which side of a target they are."""
+    if unit == "x":
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
+    return {"%": f"{100 * value:.1f} %", "s": f"{value:.2f} s", "1": f"{value:.1e}"}[unit]
 
 
 @dataclass
