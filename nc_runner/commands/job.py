@@ -53,11 +53,13 @@ def run_job(config: DictConfig) -> Objective:
     folder = Path(hydra_config.runtime.output_dir)
     shown = Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder
     here = os.getpid() in command_process
-    if launching.stop_was_asked():
-        _remove_if_fresh(folder)
-        return _end(nothing(Outcome(shown, runs.INTERRUPTED, "not begun", 143)))
+    if not here and config.launcher.name == "joblib":
+        launching.leave_signals_to_runs()
     try:
-        with StopSignals() as signals:
+        with StopSignals() as signals, launching.under_way():
+            if launching.stop_was_asked():
+                _remove_if_fresh(folder)
+                return _end(nothing(Outcome(shown, runs.INTERRUPTED, "not begun", 143)))
             settings = schema.check(config)
             torchrun.check(settings)
             launching.settle(settings)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -262,9 +262,11 @@ class _Stop:
 
 @contextmanager
 def _stopping() -> Iterator[_Stop]:
-    """Within, a stopping signal is handed on to the runs' processes: they save their state, and end.
+    """Within, a stopping signal is handed on to the processes that have a run: they save its state.
 
-    Runs that wait their turn see the stop file, and do not begin. A second signal ends the command at once.
+    Runs that wait their turn see the stop file, and do not begin. A second signal ends the command.
+    Processes without a run are let be: one that dies while it waits for work dies with joblib's queue locked,
+    and the command would wait for ever for the others.
     """
     stop = _Stop()
     folder = os.environ[SWEEP_FOLDER]
@@ -276,7 +278,7 @@ def _stopping() -> Iterator[_Stop]:
         Path(folder, STOP_FILE).touch()
         children = multiprocessing.active_children()
         for child in children:
-            if child.pid is not None:
+            if child.pid is not None and _mark(folder, child.pid).exists():
                 os.kill(child.pid, signal.SIGTERM)
         if not children:  # the launcher's processes are not ours: Slurm's, or Ray's
             raise KeyboardInterrupt
@@ -300,6 +302,42 @@ def stop_was_asked() -> bool:
     """Whether the sweep that this run belongs to was told to stop."""
     folder = os.environ.get(SWEEP_FOLDER)
     return folder is not None and Path(folder, STOP_FILE).exists()
+
+
+def leave_signals_to_runs() -> None:
+    """From here on SIGTERM means nothing to this process of joblib's but while it has a run.
+
+    A signal that was meant for a run, and comes when it has just ended, then does no harm.
+    """
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    ):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@contextmanager
+def under_way() -> Iterator[None]:
+    """Within, this process has a run, and the command hands stopping signals on to it.
+
+    Enter it with the run's own handlers installed, and before :func:`stop_was_asked` is asked: the command
+    sets the stop file before it looks for marks, so that a run meets one or the other.
+    """
+    folder = os.environ.get(SWEEP_FOLDER)
+    mark = _mark(folder, os.getpid()) if folder else None
+    if mark is not None:
+        with suppress(OSError):  # another host's folder
+            mark.touch()
+    try:
+        yield
+    finally:
+        if mark is not None:
+            with suppress(OSError):
+                mark.unlink(missing_ok=True)
+
+
+def _mark(folder: str, pid: int) -> Path:
+    return Path(folder, f"run-of-{pid}")
 
 
 def nothing(outcome: Outcome) -> Objective:

@@ -48,7 +48,8 @@ class ProgressDisplay:
 
 class PlainProgress(ProgressDisplay):
     def row(self, row: Mapping[str, Any]) -> None:
-        print(describe(row, self.epochs), flush=True)
+        # one write: the lines of runs side by side then stay whole, with unbuffered output too
+        print(f"{describe(row, self.epochs)}\n", end="", flush=True)
 
 
 class LiveProgress(ProgressDisplay):

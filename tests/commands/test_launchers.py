@@ -110,6 +110,24 @@ def test_a_signal_stops_all_runs_which_go_on_from_there(name, tmp_path):
     assert len(list(tmp_path.rglob("checkpoint.pt"))) == 2
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_ends_a_sweep_of_which_a_process_has_no_run_left(name, tmp_path):
+    """A waiting process of joblib's must not be ended: it holds the queue's lock."""
+    process = start("-m", "epochs=1,400", "threads=1", "progress=plain", *JOBLIB, cwd=tmp_path)
+    for line in process.stdout:
+        if line.startswith("complete: "):
+            break
+    time.sleep(0.5)  # its process goes back to wait for work
+    process.send_signal(getattr(signal, name))
+    try:
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == (130 if name == "SIGINT" else 143), errors
+    assert "2 runs, 1 complete, 0 failed, 1 interrupted" in output
+    assert "Traceback" not in errors
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_process_ends_the_sweep_with_advice_and_the_same_command_goes_on(tmp_path):
