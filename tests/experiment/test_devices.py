@@ -17,6 +17,7 @@ def pages():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(pages())
 keep_freed_memory()
+pages(), pages()  # the heap grows until it has room between whatever else lies there
 print(pages())
 """
 
@@ -27,7 +28,7 @@ def test_freed_memory_is_kept_for_the_next_tensor():
     command = [sys.executable, "-c", PAGES_ASKED_FOR]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     handed_back, kept = map(int, done.stdout.split())
-    assert handed_back > 3 * kept  # a few are asked for until the memory is there
+    assert handed_back > 10 * kept
 
 
 def test_without_glibc_nothing_happens(monkeypatch):
