@@ -104,6 +104,16 @@ def test_growth_beyond_its_order_is_flagged():
     finding = scale.compare("N", second, first, measured)
     assert finding.value == pytest.approx(2.0)
     assert "DEPARTS: statistics" in finding.note
+    measured[second] = (good, 1e8)
+    assert "DEPARTS: memory" in scale.compare("N", second, first, measured).note
+
+
+def test_the_peak_of_memory_is_that_of_each_size_alone():
+    scale, bench = part("scale"), part("common").Bench(torch.device("cpu"), quick=True)
+    large, small = (60_000, 128, 10), (20_000, 128, 10)
+    peaks = [scale.in_own_process(bench, size)[1] for size in (large, small)]
+    assert all(peak > 4 * N * P for peak, (N, P, _) in zip(peaks, (large, small), strict=True))
+    assert peaks[0] > peaks[1] + 4 * 30_000 * 128
 
 
 def test_tables_and_json_hold_values_targets_and_verdicts(monkeypatch):

@@ -12,6 +12,7 @@ CELLS = 2**20  # numbers of a table with one column for each class that are held
 CACHED_CELLS = 2**19  # float64 numbers, 4 MiB: such a block of features stays in a CPU's cache
 STRIP = 128  # rows of a symmetric product that are computed at a time
 FEWEST_CACHED_ROWS = 512  # below this many rows a product X^T X of blocks is slower than one of all
+ROWS_PER_CLASS = 10  # a block's class means cost a product too: so it is at most a tenth of that of its rows
 
 
 def rows_at_a_time(width: int) -> int:
@@ -96,7 +97,7 @@ class ClassStatistics:
         labels = labels.detach().to(self.device, torch.int64)
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
             raise ValueError(f"labels must lie in 0..{self.num_classes - 1}")
-        size = feature_rows(self.dim, self.device)
+        size = max(feature_rows(self.dim, self.device), min(ROWS, ROWS_PER_CLASS * self.num_classes))
         # Two blocks of memory for all: to ask for new ones takes longer than to work on them.
         memory = self._scatter.new_empty(2, min(size, len(labels)), self.dim)
         for h, y in zip(torch.split(features.detach(), size), torch.split(labels, size), strict=True):

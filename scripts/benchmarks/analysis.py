@@ -6,9 +6,11 @@ import copy
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor, nn
 
 from benchmarks.common import Bench, Finding, medians, random_images, ratio, require_equal, trainer_of
 from benchmarks.rivals import bare_forward, notebook_analysis, picture_loader
+from nc_runner.experiment.data import Dataset
 from nc_runner.experiment.devices import images_at_a_time
 from nc_runner.experiment.losses import mse
 from nc_runner.experiment.measurement import measure
@@ -21,7 +23,7 @@ def run(bench: Bench) -> Iterator[Finding]:
     trainer = trainer_of(bench, data, "net=resnet18", "lr=0.01")
     network, settings, data = trainer.network, trainer.settings, trainer.dataset
     plain = copy.deepcopy(network.model).to(memory_format=torch.contiguous_format)
-    last = [module for module in plain.modules() if isinstance(module, torch.nn.Linear)][-1]
+    last = [module for module in plain.modules() if isinstance(module, nn.Linear)][-1]
     loader = picture_loader(data.train, data, 128, range(count))
 
     def ours() -> dict[str, float]:
@@ -36,12 +38,12 @@ def run(bench: Bench) -> Iterator[Finding]:
     size = min(settings["analysis"]["batch_size"], images_at_a_time(32, bench.device))
     tasks = {"nc-runner": ours, "notebook": notebook}
     for layout, model in (("channels_last", network.model), ("nchw", plain)):
-        ready = [
-            data.normalise(images, channels_last=layout == "channels_last")
-            for split in (data.train, data.test)
-            for images in split.images.split(size)
-        ]
+        ready = ready_images(data, size, channels_last=layout == "channels_last")
         tasks[layout] = lambda model=model, ready=ready: bare_forward(model, ready)
+    first = ready_images(data, size, channels_last=True)[0]
+    convolutions = convolutions_of(network.model, first)
+    tasks["one batch"] = lambda: bare_forward(network.model, [first])
+    tasks["convolutions"] = lambda: pass_through(convolutions)
     times = bench.alternate(tasks)
     best = min(("channels_last", "nchw"), key=medians(times).__getitem__)
     yield Finding(
@@ -53,3 +55,42 @@ def run(bench: Bench) -> Iterator[Finding]:
         "nc-runner / a bare eval forward pass over train and test images",
         ratio(times, "nc-runner", best), "x", at_most=1.03, note=f"best layout: {best}",
     )  # fmt: skip
+    share = ratio(times, "convolutions", "one batch")
+    yield Finding(
+        "  the convolutions alone / the forward pass that they are of",
+        share, "x", note=f"the notebook's analysis / them: {ratio(times, 'notebook', best) / share:.2f}",
+    )  # fmt: skip
+
+
+def ready_images(data: Dataset, size: int, channels_last: bool) -> list[Tensor]:
+    """All images of both splits, normalised, in batches."""
+    return [
+        data.normalise(images, channels_last=channels_last)
+        for split in (data.train, data.test)
+        for images in split.images.split(size)
+    ]
+
+
+Applied = list[tuple[nn.Conv2d, Tensor]]
+
+
+@torch.inference_mode()
+def convolutions_of(model: nn.Module, images: Tensor) -> Applied:
+    """Each convolution with what it is given when these images pass."""
+    found: Applied = []
+
+    def note(module: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:
+        found.append((module, inputs[0].clone()))
+
+    modules = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [module.register_forward_hook(note) for module in modules]
+    model.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@torch.inference_mode()
+def pass_through(convolutions: Applied) -> None:
+    for convolution, images in convolutions:
+        convolution(images)
