@@ -18,7 +18,7 @@ from nc_runner.experiment.measurement import measure
 
 def run(bench: Bench) -> Iterator[Finding]:
     on_gpu = bench.device.type == "cuda"
-    count = 12_800 if on_gpu else 128 if bench.quick else 384
+    count = 12_800 if on_gpu else 128 if bench.quick else 1024
     data = random_images(count, 3, 32)
     trainer = trainer_of(bench, data, "net=resnet18", "lr=0.01")
     network, settings, data = trainer.network, trainer.settings, trainer.dataset

@@ -21,6 +21,7 @@ from nc_runner.collapse import (
     ncc_mismatch,
     snr_spectrum,
 )
+from nc_runner.experiment.devices import keep_freed_memory
 
 DEPARTS = 1.5  # growth beyond the expected order by more than this is flagged
 MIB = 2**20
@@ -120,6 +121,7 @@ def in_own_process(bench: Bench, point: Size) -> tuple[dict[str, float], float]:
 def measure(bench: Bench, threads: int, N: int, P: int, C: int) -> tuple[dict[str, float], float]:
     """Median seconds of each step, and the peak of memory above what was held before, in bytes."""
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as nc-run does
     torch.linalg.eigvalsh(torch.eye(2, device=bench.device))  # loads libraries, which count for nothing
     reset_peak(bench)
     before = peak_memory(bench)
@@ -146,7 +148,7 @@ def measure(bench: Bench, threads: int, N: int, P: int, C: int) -> tuple[dict[st
     }
     times = {}
     for name, step in steps.items():
-        rounds = bench.alternate({name: step}, 1 if N * P**2 > 2e11 else 3)
+        rounds = bench.alternate({name: step}, 1 if N * P**2 > 2e11 else bench.repeats)
         times[name] = median(rounds[name])
     return times, peak_memory(bench) - before
 
