@@ -1,8 +1,10 @@
 """scripts/bench.py: the ways that are timed compute the same, take turns, and stand beside their targets."""
 
+import functools
 import importlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -63,7 +65,7 @@ def test_the_notebooks_analysis_gives_nc_runners_row(bench):
 
 def test_all_ways_to_train_start_and_end_with_the_same_weights(bench):
     contest = part("train").Contest(bench, few_images(count=64), "net=resnet8", "batch_size=16")
-    assert len(contest.times("", ("fp32", "bf16"))) == 5
+    assert len(contest.times("", ("fp32", "bf16"))) == 6
     train = part("train")
     faster = contest.nc_runner("fp32")
     contest.nc_runner = lambda precision: faster  # has gone an epoch further: another's numbers
@@ -71,6 +73,13 @@ def test_all_ways_to_train_start_and_end_with_the_same_weights(bench):
     with pytest.raises(SystemExit, match="nothing is timed"):
         contest.times("", ("fp32",))
     assert train.has_bf16(torch.device("cuda"))
+
+
+def test_a_rival_apart_lives_in_a_process_of_its_own_that_goes_on():
+    apart = part("apart").Apart(functools.partial, os.getpid)
+    assert apart() == apart() != os.getpid()
+    with pytest.raises(SystemExit, match="its error stands above"):
+        part("apart").Apart(functools.partial, int, "no number")()
 
 
 def test_tasks_take_turns_and_the_first_round_does_not_count():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.apart import Apart
 from benchmarks.common import (
     Bench,
     Finding,
@@ -24,16 +24,34 @@ from benchmarks.common import (
 )
 from benchmarks.rivals import bare_epoch, notebook_epoch, picture_loader, ready_batches
 from nc_runner.experiment.data import Dataset, load_dataset
-from nc_runner.experiment.trainer import Trainer
 
 RATE = 0.01  # small: the ways stay together for longer
+
+
+class Way:
+    """An epoch to call, and the weights that it moves."""
+
+    def __init__(self, epoch: Callable[[], None], model: torch.nn.Module) -> None:
+        self.epoch, self.model = epoch, model
+
+    def __call__(self) -> None:
+        self.epoch()
+
+    def weights(self) -> torch.Tensor:
+        return flat(self.model)
+
+
+class WayApart(Apart):
+    def weights(self) -> torch.Tensor:
+        weights: torch.Tensor = self.call("weights")
+        return weights
 
 
 class Contest:
     """One network on one data set, trained in all ways from the same weights on the same batches."""
 
     def __init__(self, bench: Bench, dataset: Dataset, *overrides: str) -> None:
-        self.bench, self.overrides = bench, (*overrides, f"lr={RATE}")
+        self.bench, self.given, self.overrides = bench, overrides, (*overrides, f"lr={RATE}")
         self.dataset = dataset.to(bench.device)
         self.start = trainer_of(bench, dataset, *self.overrides)
         generator = torch.Generator().manual_seed(self.start.settings["seed"])
@@ -41,56 +59,51 @@ class Contest:
         size = self.start.settings["batch_size"]
         self.indices = order[: self.start.steps * size].view(self.start.steps, size)
 
-    def nc_runner(self, precision: str) -> Callable[[], Trainer]:
+    def nc_runner(self, precision: str) -> Way:
         trainer = trainer_of(self.bench, self.dataset, *self.overrides, f"precision={precision}")
+        return Way(lambda: train_an_epoch(trainer), trainer.network.model)
 
-        def task() -> Trainer:
-            train_an_epoch(trainer)
-            return trainer
-
-        task.model = trainer.network.model  # type: ignore[attr-defined]
-        return task
-
-    def bare(self, precision: str) -> Callable[[], Any]:
+    def bare(self, precision: str) -> Way:
         model = copy.deepcopy(self.start.network.model)
         optimizer = self.optimizer(model, fused=True)
         batches = ready_batches(self.dataset, self.indices, channels_last=True)
+        bf16 = precision == "bf16"
+        return Way(lambda: bare_epoch(model, batches, optimizer, self.bench.device, bf16=bf16), model)
 
-        def task() -> None:
-            bare_epoch(model, batches, optimizer, self.bench.device, bf16=precision == "bf16")
-
-        task.model = model  # type: ignore[attr-defined]
-        return task
-
-    def notebook(self) -> Callable[[], Any]:
+    def notebook(self) -> Way:
         model = copy.deepcopy(self.start.network.model).to(memory_format=torch.contiguous_format)
         optimizer = self.optimizer(model, fused=None)
         loader = picture_loader(
             self.dataset.train, self.dataset, self.indices.shape[1], self.indices.flatten().tolist()
         )
-
-        def task() -> None:
-            notebook_epoch(model, loader, optimizer, self.bench.device, self.dataset.num_classes)
-
-        task.model = model  # type: ignore[attr-defined]
-        return task
+        device, classes = self.bench.device, self.dataset.num_classes
+        return Way(lambda: notebook_epoch(model, loader, optimizer, device, classes), model)
 
     def optimizer(self, model: torch.nn.Module, fused: bool | None) -> torch.optim.Optimizer:
         return torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4, fused=fused)
 
     def times(self, what: str, precisions: tuple[str, ...]) -> Times:
         """Of an epoch in each way, after a check that the epoch makes the same of the weights in all."""
-        tasks = {"notebook": self.notebook()}
+        tasks: dict[str, Way | WayApart] = {"beside": self.notebook()}
+        on_cpu = self.bench.device.type == "cpu"
+        given = (self.bench.device, self.dataset, self.given)
+        tasks["notebook"] = WayApart(notebook_way, *given) if on_cpu else tasks["beside"]
         for precision in precisions:
             tasks[f"bare {precision}"] = self.bare(precision)
             tasks[f"nc-runner {precision}"] = self.nc_runner(precision)
         start = flat(self.start.network.model)
-        moved = {name: (task(), flat(task.model) - start)[1] for name, task in tasks.items()}  # type: ignore[attr-defined]
+        for task in set(tasks.values()):
+            task()
+        moved = {name: task.weights() - start for name, task in tasks.items()}
         for name, change in moved.items():
             rounding = 0.2 if name.endswith("bf16") else 0.02
             gap = (change - moved["bare fp32"]).norm() / moved["bare fp32"].norm()
             require_equal(f"{what}: the epoch of {name}", float(gap), 0.0, rtol=0, atol=rounding)
         return self.bench.alternate(tasks)
+
+
+def notebook_way(device: torch.device, dataset: Dataset, overrides: tuple[str, ...]) -> Way:
+    return Contest(Bench(device), dataset, *overrides).notebook()
 
 
 def flat(model: torch.nn.Module) -> torch.Tensor:
@@ -137,13 +150,13 @@ def large(bench: Bench) -> Iterator[Finding]:
     yield Finding(
         "ResNet18, fp32: the notebook's loop / nc-runner",
         ratio(times, "notebook", "nc-runner fp32"), "x", at_least=1.15, seconds=seconds,
-        note=f"bare: {ratio(times, 'notebook', 'bare fp32'):.2f}",
+        note=beside(times, "fp32"),
     )  # fmt: skip
     if "bf16" in precisions:
         yield Finding(
             "ResNet18, bf16: the notebook's loop / nc-runner",
             ratio(times, "notebook", "nc-runner bf16"), "x", at_least=2.4,
-            note=f"bare: {ratio(times, 'notebook', 'bare bf16'):.2f}",
+            note=beside(times, "bf16"),
         )  # fmt: skip
     for precision in precisions:
         yield Finding(
@@ -165,13 +178,19 @@ def large(bench: Bench) -> Iterator[Finding]:
     )
 
 
+def beside(times: Times, precision: str) -> str:
+    """The notebook's loop over nc-runner's where both keep freed memory, and over the bare loop that does."""
+    ours = ratio(times, "beside", f"nc-runner {precision}")
+    return f"with our memory settings: {ours:.2f}, bare {ratio(times, 'beside', f'bare {precision}'):.2f}"
+
+
 def small(bench: Bench, name: str, data: Dataset) -> Iterator[Finding]:
     contest = Contest(bench, data, "net=resnet8", "batch_size=128")
     times = contest.times(f"ResNet8 on {name}", ("fp32",))
     yield Finding(
         f"ResNet8 on {name}: the notebook's loop / nc-runner",
         ratio(times, "notebook", "nc-runner fp32"), "x", at_least=5, seconds=medians(times),
-        note=f"bare: {ratio(times, 'notebook', 'bare fp32'):.2f}",
+        note=beside(times, "fp32"),
     )  # fmt: skip
     yield Finding(
         f"ResNet8 on {name}: nc-runner / bare loop",
