@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from benchmarks.apart import Apart
+from benchmarks.apart import beside_note, notebook_ways
 from benchmarks.common import Bench, Finding, medians, random_images, ratio, require_equal, trainer_of
 from benchmarks.rivals import bare_forward, notebook_analysis, picture_loader
 from nc_runner.experiment.data import Dataset
@@ -38,13 +38,12 @@ def run(bench: Bench) -> Iterator[Finding]:
     def ours() -> dict[str, float]:
         return measure(network, data, mse, settings, lambda: None)
 
-    beside = notebook_way(data, bench.device)
-    notebook = beside if on_gpu else Apart(notebook_way, data, bench.device)
-    row, theirs = ours(), notebook()
+    ways = notebook_ways(bench.device, notebook_way, data, bench.device)
+    row, theirs = ours(), ways["notebook"]()
     for name, value in theirs.items():
         require_equal(f"analysis: {name}", row[name], value, rtol=5e-3, atol=2 / count)
     size = min(settings["analysis"]["batch_size"], images_at_a_time(32, bench.device))
-    tasks = {"nc-runner": ours, "notebook": notebook, "beside": beside}
+    tasks = {"nc-runner": ours, **ways}
     for layout, model in (("channels_last", network.model), ("nchw", plain)):
         ready = ready_images(data, size, channels_last=layout == "channels_last")
         tasks[layout] = lambda model=model, ready=ready: bare_forward(model, ready)
@@ -57,8 +56,8 @@ def run(bench: Bench) -> Iterator[Finding]:
     yield Finding(
         "a row of ResNet18, 32 x 32: the notebook's analysis / nc-runner",
         ratio(times, "notebook", "nc-runner"), "x", at_least=2.5, seconds=medians(times),
-        note=f"with our memory settings: {ratio(times, 'beside', 'nc-runner'):.2f}, "
-        f"its bare two passes alone {2 * ratio(times, 'nchw', 'nc-runner'):.2f}",
+        note=beside_note(times, "nc-runner")
+        + f"its bare two passes alone: {2 * ratio(times, 'nchw', 'nc-runner'):.2f}",
     )  # fmt: skip
     yield Finding(
         "nc-runner / a bare eval forward pass over train and test images",

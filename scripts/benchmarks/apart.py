@@ -10,6 +10,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from benchmarks.common import Times, ratio, shown
 
 
 class Apart:
@@ -29,10 +32,14 @@ class Apart:
         theirs.close()
 
     def __call__(self) -> Any:
-        return self.call("__call__")
+        return self._call("__call__")
 
-    def call(self, method: str) -> Any:
-        """What the object's method returns; pickled, so small things."""
+    def weights(self) -> Tensor:
+        """What the object's method of this name returns, for ways to train."""
+        weights: Tensor = self._call("weights")
+        return weights
+
+    def _call(self, method: str) -> Any:
         try:
             self._pipe.send(method)
             return pickle.loads(self._pipe.recv_bytes())
@@ -40,6 +47,25 @@ class Apart:
             raise SystemExit(
                 "bench: the process of the notebook's way ended: its error stands above"
             ) from None
+
+
+def notebook_ways(device: torch.device, make: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """The notebook's way as its users run it; on a CPU also "beside", with nc-runner's memory settings."""
+    beside = make(*arguments)
+    return (
+        {"notebook": Apart(make, *arguments), "beside": beside}
+        if device.type == "cpu"
+        else {"notebook": beside}
+    )
+
+
+def beside_note(times: Times, below: str) -> str:
+    """What the notebook's way takes, over another, when it has nc-runner's memory settings too."""
+    return (
+        f"with our memory settings: {shown(ratio(times, 'beside', below), 'x')}; "
+        if "beside" in times
+        else ""
+    )
 
 
 def _serve(pipe: Connection, threads: int, what: bytes) -> None:

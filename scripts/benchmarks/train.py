@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.apart import Apart
+from benchmarks.apart import beside_note, notebook_ways
 from benchmarks.common import (
     Bench,
     Finding,
@@ -19,6 +19,7 @@ from benchmarks.common import (
     ratio,
     require_equal,
     settings_of,
+    shown,
     train_an_epoch,
     trainer_of,
 )
@@ -39,12 +40,6 @@ class Way:
 
     def weights(self) -> torch.Tensor:
         return flat(self.model)
-
-
-class WayApart(Apart):
-    def weights(self) -> torch.Tensor:
-        weights: torch.Tensor = self.call("weights")
-        return weights
 
 
 class Contest:
@@ -84,17 +79,13 @@ class Contest:
 
     def times(self, what: str, precisions: tuple[str, ...]) -> Times:
         """Of an epoch in each way, after a check that the epoch makes the same of the weights in all."""
-        tasks: dict[str, Way | WayApart] = {"beside": self.notebook()}
-        on_cpu = self.bench.device.type == "cpu"
-        given = (self.bench.device, self.dataset, self.given)
-        tasks["notebook"] = WayApart(notebook_way, *given) if on_cpu else tasks["beside"]
+        device = self.bench.device
+        tasks = notebook_ways(device, notebook_way, device, self.dataset, self.given)
         for precision in precisions:
             tasks[f"bare {precision}"] = self.bare(precision)
             tasks[f"nc-runner {precision}"] = self.nc_runner(precision)
         start = flat(self.start.network.model)
-        for task in set(tasks.values()):
-            task()
-        moved = {name: task.weights() - start for name, task in tasks.items()}
+        moved = {name: (task(), task.weights() - start)[1] for name, task in tasks.items()}
         for name, change in moved.items():
             rounding = 0.2 if name.endswith("bf16") else 0.02
             gap = (change - moved["bare fp32"]).norm() / moved["bare fp32"].norm()
@@ -150,13 +141,13 @@ def large(bench: Bench) -> Iterator[Finding]:
     yield Finding(
         "ResNet18, fp32: the notebook's loop / nc-runner",
         ratio(times, "notebook", "nc-runner fp32"), "x", at_least=1.15, seconds=seconds,
-        note=beside(times, "fp32"),
+        note=limit(times, "fp32"),
     )  # fmt: skip
     if "bf16" in precisions:
         yield Finding(
             "ResNet18, bf16: the notebook's loop / nc-runner",
             ratio(times, "notebook", "nc-runner bf16"), "x", at_least=2.4,
-            note=beside(times, "bf16"),
+            note=limit(times, "bf16"),
         )  # fmt: skip
     for precision in precisions:
         yield Finding(
@@ -178,10 +169,11 @@ def large(bench: Bench) -> Iterator[Finding]:
     )
 
 
-def beside(times: Times, precision: str) -> str:
-    """The notebook's loop over nc-runner's where both keep freed memory, and over the bare loop that does."""
-    ours = ratio(times, "beside", f"nc-runner {precision}")
-    return f"with our memory settings: {ours:.2f}, bare {ratio(times, 'beside', f'bare {precision}'):.2f}"
+def limit(times: Times, precision: str) -> str:
+    """Where the notebook's loop stands against nc-runner and against the bare loop, with the same memory."""
+    same = "beside" if "beside" in times else "notebook"
+    bare = ratio(times, same, f"bare {precision}")
+    return beside_note(times, f"nc-runner {precision}") + f"bare: {shown(bare, 'x')}"
 
 
 def small(bench: Bench, name: str, data: Dataset) -> Iterator[Finding]:
@@ -190,7 +182,7 @@ def small(bench: Bench, name: str, data: Dataset) -> Iterator[Finding]:
     yield Finding(
         f"ResNet8 on {name}: the notebook's loop / nc-runner",
         ratio(times, "notebook", "nc-runner fp32"), "x", at_least=5, seconds=medians(times),
-        note=beside(times, "fp32"),
+        note=limit(times, "fp32"),
     )  # fmt: skip
     yield Finding(
         f"ResNet8 on {name}: nc-runner / bare loop",
