@@ -59,7 +59,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", choices=[[], *PARTS], help=", ".join(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", type=part, help=", ".join(PARTS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all values to this file as well")
     parser.add_argument("--quick", action="store_true", help="small sizes, three rounds: not to be quoted")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
@@ -68,6 +68,13 @@ def parsed() -> argparse.Namespace:
         "--before", default="HEAD", metavar="COMMIT", help="what the part rows compares this checkout with"
     )
     return parser.parse_args()
+
+
+def part(name: str) -> str:
+    """``name``, if it is one; argparse's own choices would list its empty default among them."""
+    if name not in PARTS:
+        raise argparse.ArgumentTypeError(f"{name!r} (choose from {', '.join(PARTS)})")
+    return name
 
 
 def environment(bench: Bench) -> dict[str, str]:
