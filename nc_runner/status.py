@@ -13,10 +13,24 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any
 
-from nc_runner import flow_runs, runs
+from nc_runner.columns import TIME_COLUMNS
 from nc_runner.errors import RunFolderError
-from nc_runner.locks import is_held
-from nc_runner.sweeps import Sweep, find_sweeps
+from nc_runner.runs import flows
+from nc_runner.runs.locks import is_held
+from nc_runner.runs.reader import find_runs
+from nc_runner.runs.record import (
+    COMPLETE,
+    DIVERGED,
+    FAILED,
+    INTERRUPTED,
+    LOCK_FILE,
+    METRICS_FILE,
+    RUN_FILE,
+    RUNNING,
+    last_rows,
+    read_run_file,
+)
+from nc_runner.runs.sweeps import Sweep, find_sweeps
 
 # States beside those of run.json
 WAITING = "waiting"  # its sweep goes on, and will come to it
@@ -26,10 +40,10 @@ PERHAPS_KILLED = "killed?"  # the same, but begun on another host, whose locks m
 
 # In the order in which they are counted
 STATES = (
-    runs.COMPLETE, runs.RUNNING, WAITING, runs.INTERRUPTED, KILLED, PERHAPS_KILLED, runs.FAILED,
-    runs.DIVERGED, NOT_STARTED,
+    COMPLETE, RUNNING, WAITING, INTERRUPTED, KILLED, PERHAPS_KILLED, FAILED,
+    DIVERGED, NOT_STARTED,
 )  # fmt: skip
-MOVING = (runs.RUNNING, WAITING, PERHAPS_KILLED)  # states that may change without anybody's doing
+MOVING = (RUNNING, WAITING, PERHAPS_KILLED)  # states that may change without anybody's doing
 
 _RECENT = 10  # rows that tell how fast a run goes
 
@@ -79,7 +93,7 @@ def overview(paths: Sequence[Path]) -> Overview:
     Raises :class:`RunFolderError` where a path is not a folder. Records that cannot be read are ``problems``.
     """
     now = time.time()
-    found = set(runs.find_runs(paths))
+    found = set(find_runs(paths))
     roots = [path.resolve() for path in paths]
     sweeps = find_sweeps(paths)
     planned: dict[Path, Sweep] = {}
@@ -109,27 +123,27 @@ def _order(folder: Path) -> list[Any]:
 
 def _being_prepared(paths: Iterable[Path]) -> set[Path]:
     """The folders whose run has begun and has no record yet: torch and the data are being loaded."""
-    locks = (lock for path in paths for lock in path.rglob(runs.LOCK_FILE))
-    unrecorded = (lock for lock in locks if not lock.with_name(runs.RUN_FILE).exists())
+    locks = (lock for path in paths for lock in path.rglob(LOCK_FILE))
+    unrecorded = (lock for lock in locks if not lock.with_name(RUN_FILE).exists())
     return {lock.parent.resolve() for lock in unrecorded if is_held(lock)}
 
 
 def _status(folder: Path, sweep: Sweep | None, now: float) -> RunStatus | None:
     """What can be said of one folder by itself; None where it is a flow's."""
     epochs = sweep.epochs[folder] if sweep else None
-    if not (folder / runs.RUN_FILE).exists():
-        if is_held(folder / runs.LOCK_FILE):
-            return RunStatus(folder, runs.RUNNING, epochs=epochs)
+    if not (folder / RUN_FILE).exists():
+        if is_held(folder / LOCK_FILE):
+            return RunStatus(folder, RUNNING, epochs=epochs)
         return RunStatus(folder, WAITING if sweep and sweep.alive else NOT_STARTED, epochs=epochs)
-    record = runs.read_run_file(folder)
-    if flow_runs.is_flow(record):
+    record = read_run_file(folder)
+    if flows.is_flow(record):
         return None
-    held = is_held(folder / runs.LOCK_FILE)
-    if record["state"] == runs.RUNNING and not held:
-        record = runs.read_run_file(folder)  # it may have ended between the two looks, in this order
+    held = is_held(folder / LOCK_FILE)
+    if record["state"] == RUNNING and not held:
+        record = read_run_file(folder)  # it may have ended between the two looks, in this order
     state = _state(record, held, sweep)
     settings: dict[str, Any] = record.get("settings") or {}
-    rows = runs.last_rows(folder, _RECENT + 1)
+    rows = last_rows(folder, _RECENT + 1)
     last = rows[-1] if rows else {}
     whole = settings.get("epochs")
     status = RunStatus(
@@ -139,24 +153,24 @@ def _status(folder: Path, sweep: Sweep | None, now: float) -> RunStatus | None:
         epochs=whole if isinstance(whole, int) and whole > 0 else epochs,
         nc1=_number(last.get("nc1")),
         test_accuracy=_number(last.get("test_accuracy")),
-        reason=str(record["reason"]) if record.get("reason") and state != runs.RUNNING else None,
+        reason=str(record["reason"]) if record.get("reason") and state != RUNNING else None,
         host=str(record["host"]) if record.get("host") else None,
     )
-    if state == WAITING and record["state"] == runs.COMPLETE:
+    if state == WAITING and record["state"] == COMPLETE:
         return replace(status, epoch=0, nc1=None, test_accuracy=None)  # to be trained anew
     return _with_pace(status, settings, rows, now)
 
 
 def _state(record: dict[str, Any], held: bool | None, sweep: Sweep | None) -> str:
     state: str = record["state"]
-    ended = state in (runs.COMPLETE, runs.DIVERGED)  # a sweep skips or refuses these, and resumes others
+    ended = state in (COMPLETE, DIVERGED)  # a sweep skips or refuses these, and resumes others
     if sweep and sweep.alive and not held and (sweep.anew or not ended) and _began_before(record, sweep):
         return WAITING
     if ended or held is None:
         return state
     if held:
-        return runs.RUNNING  # perhaps resumed a moment ago, with its record still of before
-    if state == runs.RUNNING:
+        return RUNNING  # perhaps resumed a moment ago, with its record still of before
+    if state == RUNNING:
         return KILLED if record.get("host") in (None, gethostname()) else PERHAPS_KILLED
     return state
 
@@ -179,20 +193,20 @@ def _with_pace(
     before = rows[-_RECENT - 1].get("epoch", 0.0) if len(rows) > _RECENT else 0.0
     recent = rows[-_RECENT:]
     covered = status.epoch - before
-    train, analysis = (sum(row.get(column, math.nan) for row in recent) for column in runs.TIME_COLUMNS)
+    train, analysis = (sum(row.get(column, math.nan) for row in recent) for column in TIME_COLUMNS)
     if not recent or not covered > 0 or not 0 <= train + analysis < math.inf:
         return status
     status = replace(status, epoch_seconds=(train + analysis) / covered)
-    if status.state not in (runs.RUNNING, WAITING) or not status.epochs or status.epochs <= status.epoch:
+    if status.state not in (RUNNING, WAITING) or not status.epochs or status.epochs <= status.epoch:
         return status
     to_train = status.epochs - status.epoch
     analysed = [epoch for epoch in _analysed_epochs(settings, status.epochs) if epoch > status.epoch]
     refits = settings.get("classifier") == "least_squares"  # is measured, in part, after every epoch
     measurements = to_train if refits else len(analysed)
     left = to_train * train / covered + measurements * analysis / len(recent)
-    if status.state == runs.RUNNING:  # part of the way to the next row is done
+    if status.state == RUNNING:  # part of the way to the next row is done
         until_next = left * (analysed[0] - status.epoch) / to_train
-        left -= min(max(now - _modified(status.folder / runs.METRICS_FILE, now), 0.0), until_next)
+        left -= min(max(now - _modified(status.folder / METRICS_FILE, now), 0.0), until_next)
     return replace(status, seconds_left=left)
 
 
@@ -201,7 +215,7 @@ def _analysed_epochs(settings: dict[str, Any], epochs: int) -> list[int]:
     schedule = analysis.get("schedule") if isinstance(analysis, dict) else None
     if schedule == "paper" or (isinstance(schedule, list) and all(type(epoch) is int for epoch in schedule)):
         # here: it brings Hydra, a quarter of a second
-        from nc_runner.experiment.schema import analysed_epochs
+        from nc_runner.config.schema import analysed_epochs
 
         return analysed_epochs(schedule, epochs)
     return list(range(1, epochs + 1))
@@ -217,7 +231,7 @@ def _with_expectations(statuses: list[RunStatus]) -> list[RunStatus]:
     result = []
     for status in statuses:
         pace = paces.get(status.folder.parent) or paces.get(None)
-        if status.state in (runs.RUNNING, WAITING) and status.seconds_left is None and pace:
+        if status.state in (RUNNING, WAITING) and status.seconds_left is None and pace:
             todo = (status.epochs or 0) - status.epoch
             status = replace(status, seconds_left=todo * sum(pace) / len(pace) if todo > 0 else None)
         result.append(status)
@@ -234,7 +248,7 @@ def _total(statuses: list[RunStatus], planned: dict[Path, Sweep]) -> float | Non
             groups.setdefault(group, []).append(status)
     totals = []
     for members in groups.values():
-        at_a_time = max(1, sum(status.state == runs.RUNNING for status in members))
+        at_a_time = max(1, sum(status.state == RUNNING for status in members))
         seconds = [status.seconds_left or 0.0 for status in members]
         totals.append(max(sum(seconds) / at_a_time, *seconds))
     return max(totals, default=None)

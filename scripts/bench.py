@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 import nc_runner
-from nc_runner.experiment.devices import choose_device, device_name, keep_freed_memory
+from nc_runner.training.devices import choose_device, device_name, keep_freed_memory
 
 PARTS = ("metrics", "analysis", "train", "memory", "pipeline", "start", "scale", "fidelity", "rows")
 DEFAULT = PARTS[:7]

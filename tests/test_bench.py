@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lab import few_images
+from helpers.lab import few_images
 from rich.console import Console
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -51,8 +51,8 @@ def test_the_notebooks_loops_give_nc_runners_metrics():
 
 def test_the_notebooks_analysis_gives_nc_runners_row(bench):
     common, rivals = part("common"), part("rivals")
-    from nc_runner.experiment.losses import mse
-    from nc_runner.experiment.measurement import measure
+    from nc_runner.measurement.measurer import measure
+    from nc_runner.training.losses import mse
 
     data = common.random_images(60, 3, 16)
     trainer = common.trainer_of(bench, data, "net=resnet8")

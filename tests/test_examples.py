@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from nc_runner import runs
 from nc_runner.commands.plot import main as nc_plot
 from nc_runner.commands.run import main as nc_run
+from nc_runner.runs.reader import find_runs
+from nc_runner.runs.record import read_run_file
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FAST = ("epochs=2", "threads=1", "progress=none")
@@ -71,7 +72,7 @@ def test_the_npz_example_is_the_digits(elsewhere):
     assert nc_run([*FAST, "hydra.run.dir=digits"]) == 0
     own, shipped = rows_below("outputs"), rows_below("digits")
     assert own["train_loss"].tolist() == pytest.approx(shipped["train_loss"].tolist(), rel=0.02)
-    prints = [runs.read_run_file(path)["data_fingerprint"] for path in runs.find_runs(["."])]
+    prints = [read_run_file(path)["data_fingerprint"] for path in find_runs(["."])]
     assert len(prints) == 2
     assert prints[0] == prints[1]
 

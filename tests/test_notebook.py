@@ -13,7 +13,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
-from nc_runner import runs
+from nc_runner.runs.reader import find_runs, read_run
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "quickstart.ipynb"
 
@@ -50,7 +50,7 @@ def test_it_runs_plots_reads_and_measures(tmp_path):
     assert changed == 1
     execute(notebook, tmp_path, OMP_NUM_THREADS="1")
     assert "2 runs, 2 complete, 0 failed" in printed(cells["run-code"])
-    found = [runs.read_run(folder) for folder in runs.find_runs([tmp_path / "outputs"])]
+    found = [read_run(folder) for folder in find_runs([tmp_path / "outputs"])]
     assert sorted(run.cell for run in found) == [("resnet8", "digits", loss) for loss in ("ce", "mse")]
     pictures = [output.data for output in cells["plot-code"].outputs if "data" in output]
     assert ["image/png" in data for data in pictures] == [True] * 3

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
 import torch
+from helpers import reference
 from torch import nn
 
 README = Path(__file__).parents[1] / "README.md"

@@ -8,13 +8,24 @@ from contextlib import contextmanager
 
 import pytest
 from filelock import FileLock
-from synthetic import settings_of, synthetic_row, write_run
+from helpers.synthetic import settings_of, synthetic_row, write_run
 
-from nc_runner import runs, status
-from nc_runner.experiment.schema import PAPER_EPOCHS
-from nc_runner.locks import is_held
+from nc_runner import status
+from nc_runner.config.schema import PAPER_EPOCHS
+from nc_runner.runs.locks import is_held
+from nc_runner.runs.record import (
+    COMPLETE,
+    DIVERGED,
+    FAILED,
+    INTERRUPTED,
+    LOCK_FILE,
+    METRICS_FILE,
+    RUN_FILE,
+    RUNNING,
+    RunWriter,
+)
+from nc_runner.runs.sweeps import SweepRecord
 from nc_runner.status import KILLED, NOT_STARTED, PERHAPS_KILLED, WAITING, overview
-from nc_runner.sweeps import SweepRecord
 
 NOW = 1_800_000_000.0
 
@@ -28,13 +39,13 @@ def _still(monkeypatch):
 def running(folder):
     """Holds the run's lock, as its process does."""
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / runs.LOCK_FILE):
+    with FileLock(folder / LOCK_FILE):
         yield folder
 
 
 def record(folder, **entries):
-    content = json.loads((folder / runs.RUN_FILE).read_text()) | entries
-    (folder / runs.RUN_FILE).write_text(json.dumps(content))
+    content = json.loads((folder / RUN_FILE).read_text()) | entries
+    (folder / RUN_FILE).write_text(json.dumps(content))
 
 
 def the_run(root):
@@ -45,39 +56,39 @@ def the_run(root):
 def measured(folder, epochs, schedule, rows_at, train, analysis, **settings):
     """A run that was measured after the epochs ``rows_at``; an epoch trains in ``train`` seconds."""
     folder.mkdir(parents=True)
-    writer = runs.RunWriter(folder, 3)
+    writer = RunWriter(folder, 3)
     writer.start_rows()
     made = settings_of("resnet8", "digits", "mse", epochs=epochs)
     made["analysis"]["schedule"] = schedule
-    writer.update(state=runs.RUNNING, settings=made | settings)
+    writer.update(state=RUNNING, settings=made | settings)
     before = 0
     for epoch in rows_at:
         spent = {"train_seconds": train * (epoch - before), "analysis_seconds": analysis}
         writer.append(synthetic_row(epoch, epochs, 3, "mse", 0, 0.1) | spent)
         before = epoch
-    os.utime(folder / runs.METRICS_FILE, (NOW, NOW))
+    os.utime(folder / METRICS_FILE, (NOW, NOW))
     return folder
 
 
-@pytest.mark.parametrize("state", runs.STATES)
+@pytest.mark.parametrize("state", record.STATES)
 def test_a_run_that_nobody_holds_is_as_its_record_says_or_was_killed(tmp_path, state):
     write_run(tmp_path, epochs=4, rows=3, state=state)
     run = the_run(tmp_path)
-    assert run.state == (KILLED if state == runs.RUNNING else state)
+    assert run.state == (KILLED if state == RUNNING else state)
     assert (run.epoch, run.epochs, run.seconds_left) == (3, 4, None)
     row = synthetic_row(3, 4, 10, "mse", 0, 0.05)
     assert (run.nc1, run.test_accuracy) == (row["nc1"], row["test_accuracy"])
 
 
-@pytest.mark.parametrize("state", runs.STATES)
+@pytest.mark.parametrize("state", record.STATES)
 def test_a_run_whose_lock_is_held_runs_unless_it_has_ended(tmp_path, state):
     with running(write_run(tmp_path, epochs=4, rows=3, state=state)):
-        expected = state if state in (runs.COMPLETE, runs.DIVERGED) else runs.RUNNING
+        expected = state if state in (COMPLETE, DIVERGED) else RUNNING
         assert the_run(tmp_path).state == expected
 
 
 def test_a_run_of_another_host_whose_lock_is_not_seen_is_not_declared_dead(tmp_path):
-    folder = write_run(tmp_path, epochs=4, rows=3, state=runs.RUNNING)
+    folder = write_run(tmp_path, epochs=4, rows=3, state=RUNNING)
     record(folder, host="elsewhere")
     assert (the_run(tmp_path).state, the_run(tmp_path).host) == (PERHAPS_KILLED, "elsewhere")
     record(folder, host=socket.gethostname())
@@ -85,25 +96,25 @@ def test_a_run_of_another_host_whose_lock_is_not_seen_is_not_declared_dead(tmp_p
 
 
 def test_where_locks_cannot_be_seen_the_record_is_believed(tmp_path, monkeypatch):
-    write_run(tmp_path, epochs=4, rows=3, state=runs.RUNNING)
+    write_run(tmp_path, epochs=4, rows=3, state=RUNNING)
     monkeypatch.setattr(status, "is_held", lambda _: None)
-    assert the_run(tmp_path).state == runs.RUNNING
+    assert the_run(tmp_path).state == RUNNING
 
 
 def test_a_run_that_ends_between_two_looks_was_not_killed(tmp_path, monkeypatch):
-    folder = write_run(tmp_path, epochs=4, rows=3, state=runs.RUNNING)
+    folder = write_run(tmp_path, epochs=4, rows=3, state=RUNNING)
 
     def ends_now(path):
-        record(folder, state=runs.COMPLETE)
+        record(folder, state=COMPLETE)
         return is_held(path)
 
     monkeypatch.setattr(status, "is_held", ends_now)
-    assert the_run(tmp_path).state == runs.COMPLETE
+    assert the_run(tmp_path).state == COMPLETE
 
 
 def test_a_run_without_a_record_yet_is_seen_by_its_lock(tmp_path):
     with running(tmp_path / "cell" / "a") as folder:
-        assert (the_run(tmp_path).folder, the_run(tmp_path).state) == (folder, runs.RUNNING)
+        assert (the_run(tmp_path).folder, the_run(tmp_path).state) == (folder, RUNNING)
     assert overview([tmp_path]).runs == []  # given up before it began
 
 
@@ -131,14 +142,14 @@ def test_a_refitted_classifier_costs_a_measurement_after_every_epoch(tmp_path):
 def test_time_left_goes_down_while_a_row_is_awaited_and_not_beyond_it(tmp_path):
     with running(measured(tmp_path / "a", 30, [10, 20], [10], 2.0, 0.5)) as folder:  # 41 s are left
         for waited, left in ((0, 41.0), (7, 34.0), (19, 22.0), (1000, 20.5), (-50, 41.0)):
-            os.utime(folder / runs.METRICS_FILE, (NOW - waited, NOW - waited))
+            os.utime(folder / METRICS_FILE, (NOW - waited, NOW - waited))
             assert the_run(tmp_path).seconds_left == pytest.approx(left)
 
 
 def test_only_the_recent_rows_tell_the_pace(tmp_path):
     slow_then_fast = {"train_seconds": lambda epoch: 60.0 if epoch <= 20 else 1.0, "analysis_seconds": 1.0}
-    folder = write_run(tmp_path, epochs=100, rows=40, state=runs.RUNNING, change=slow_then_fast)
-    os.utime(folder / runs.METRICS_FILE, (NOW, NOW))
+    folder = write_run(tmp_path, epochs=100, rows=40, state=RUNNING, change=slow_then_fast)
+    os.utime(folder / METRICS_FILE, (NOW, NOW))
     with running(folder):
         assert the_run(tmp_path).seconds_left == pytest.approx(60 * 2.0)
 
@@ -156,14 +167,14 @@ def plan(*folders, epochs=20, overwrite=False):
 
 def test_runs_that_a_sweep_has_not_begun_wait_while_it_lives(tmp_path):
     done = write_run(tmp_path, epochs=20)  # 2 s an epoch
-    current = write_run(tmp_path, seed=1, epochs=20, rows=5, state=runs.RUNNING)
-    os.utime(current / runs.METRICS_FILE, (NOW, NOW))
+    current = write_run(tmp_path, seed=1, epochs=20, rows=5, state=RUNNING)
+    os.utime(current / METRICS_FILE, (NOW, NOW))
     same_cell, other_cell = done.parent / "next", tmp_path / "mse-vgg6-digits" / "later"
     sweep = SweepRecord(tmp_path, plan(done, current, same_cell, other_cell))
     with running(current):
         seen = overview([tmp_path])
         assert {run.folder: run.state for run in seen.runs} == {
-            done: runs.COMPLETE, current: runs.RUNNING, same_cell: WAITING, other_cell: WAITING
+            done: COMPLETE, current: RUNNING, same_cell: WAITING, other_cell: WAITING
         }  # fmt: skip
         left = {run.folder: run.seconds_left for run in seen.runs}
         assert left.pop(done) is None
@@ -175,7 +186,7 @@ def test_runs_that_a_sweep_has_not_begun_wait_while_it_lives(tmp_path):
     sweep._lock.release()  # as when the process was killed
     seen = overview([tmp_path])
     assert {run.folder: run.state for run in seen.runs} == {
-        done: runs.COMPLETE, current: KILLED, same_cell: NOT_STARTED, other_cell: NOT_STARTED
+        done: COMPLETE, current: KILLED, same_cell: NOT_STARTED, other_cell: NOT_STARTED
     }  # fmt: skip
     assert seen.counts == {"complete": 1, "killed": 1, "not started": 2}
     assert (seen.seconds_left, seen.moving) == (None, False)
@@ -184,7 +195,7 @@ def test_runs_that_a_sweep_has_not_begun_wait_while_it_lives(tmp_path):
 def test_a_sweep_that_runs_two_at_a_time_needs_half_the_time(tmp_path):
     folders = [write_run(tmp_path, seed=s, epochs=20, rows=10, state="running") for s in (0, 1)]
     for folder in folders:
-        os.utime(folder / runs.METRICS_FILE, (NOW, NOW))
+        os.utime(folder / METRICS_FILE, (NOW, NOW))
     waiting = [folders[0].parent / f"w{n}" for n in range(4)]
     sweep = SweepRecord(tmp_path, plan(*folders, *waiting))
     with running(folders[0]), running(folders[1]):
@@ -196,14 +207,14 @@ def test_single_runs_beside_each_other_are_done_when_the_longest_is(tmp_path):
     one = write_run(tmp_path, seed=0, epochs=20, rows=10, state="running")
     two = write_run(tmp_path, seed=1, epochs=20, rows=3, state="running")
     for folder in (one, two):
-        os.utime(folder / runs.METRICS_FILE, (NOW, NOW))
+        os.utime(folder / METRICS_FILE, (NOW, NOW))
     with running(one), running(two):
         assert overview([tmp_path]).seconds_left == pytest.approx(34)
 
 
 @pytest.mark.parametrize(("state", "expected", "anew"), [
-    (runs.INTERRUPTED, WAITING, WAITING), (runs.FAILED, WAITING, WAITING), (runs.RUNNING, WAITING, WAITING),
-    (runs.COMPLETE, runs.COMPLETE, WAITING), (runs.DIVERGED, runs.DIVERGED, WAITING),
+    (INTERRUPTED, WAITING, WAITING), (FAILED, WAITING, WAITING), (RUNNING, WAITING, WAITING),
+    (COMPLETE, COMPLETE, WAITING), (DIVERGED, DIVERGED, WAITING),
 ])  # fmt: skip
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_living_sweep_will_resume_what_was_begun_before_it(tmp_path, state, expected, anew, overwrite):
@@ -213,7 +224,7 @@ def test_a_living_sweep_will_resume_what_was_begun_before_it(tmp_path, state, ex
     assert the_run(tmp_path).state == (anew if overwrite else expected)
     begun_by_the_sweep = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(NOW + 1))
     record(folder, started=begun_by_the_sweep)
-    assert the_run(tmp_path).state == (KILLED if state == runs.RUNNING else state)
+    assert the_run(tmp_path).state == (KILLED if state == RUNNING else state)
     sweep.end()
 
 
@@ -226,9 +237,9 @@ def test_runs_are_in_the_order_of_their_numbers(tmp_path):
 
 def test_flows_are_left_out_and_damaged_records_are_named(tmp_path):
     (tmp_path / "flow").mkdir()
-    (tmp_path / "flow" / runs.RUN_FILE).write_text('{"format": 1, "kind": "flow", "state": "complete"}')
+    (tmp_path / "flow" / RUN_FILE).write_text('{"format": 1, "kind": "flow", "state": "complete"}')
     bad = write_run(tmp_path, epochs=1)
-    (bad / runs.RUN_FILE).write_text("{")
+    (bad / RUN_FILE).write_text("{")
     seen = overview([tmp_path])
     assert seen.runs == []
     assert len(seen.problems) == 1
@@ -240,7 +251,7 @@ def test_flows_are_left_out_and_damaged_records_are_named(tmp_path):
     {"epochs": 9, "analysis": {"schedule": ["a"]}},
 ])  # fmt: skip
 def test_settings_damaged_by_hand_give_no_traceback(tmp_path, settings):
-    folder = write_run(tmp_path, epochs=9, rows=3, state=runs.RUNNING)
+    folder = write_run(tmp_path, epochs=9, rows=3, state=RUNNING)
     record(folder, settings=settings, started=5, host=7, reason=["x"])
     with running(folder):
         assert the_run(tmp_path).epoch == 3

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nc_runner import flow_runs
 from nc_runner.errors import ConfigError, NCRunnerError
+from nc_runner.runs import flows
 
 DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
 SMALLEST, LARGEST = 1e-6, 1e6  # of the initial spectrum
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the features (default: %(default)s)")
     add(
         "--law",
-        choices=(*flow_runs.LAWS, "both"),
+        choices=(*flows.LAWS, "both"),
         default="projected",
         help="the gradient's part tangent to constant within-class covariance, or raw gradient steps, each "
         "followed by whitening (default: %(default)s)",
@@ -67,9 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     try:
         settings = settings_of(chosen)
-        folder = chosen.out / flow_runs.folder_name(settings)
+        folder = chosen.out / flows.folder_name(settings)
 
-        from nc_runner.experiment.flow import run_flow  # late: it brings torch
+        from nc_runner.training.flow import run_flow  # late: it brings torch
 
         for outcome in run_flow(settings, folder):
             slowest, fastest = outcome.exponents
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         return BAD_ARGUMENTS if isinstance(error, ConfigError) else FAILED
     except KeyboardInterrupt:
         return STOPPED
-    print(f"{flow_runs.FLOW_FILE} is in {folder}; to draw it: nc-plot {folder}")
+    print(f"{flows.FLOW_FILE} is in {folder}; to draw it: nc-plot {folder}")
     return DONE
 
 
@@ -109,9 +109,9 @@ def settings_of(chosen: argparse.Namespace) -> dict[str, Any]:
         "classes": C,
         "features": P,
         "samples": n,
-        "spectrum": _spectrum(chosen.spectrum, flow_runs.spectrum_length(C, P)),
+        "spectrum": _spectrum(chosen.spectrum, flows.spectrum_length(C, P)),
         "seed": chosen.seed,
-        "laws": list(flow_runs.LAWS) if chosen.law == "both" else [chosen.law],
+        "laws": list(flows.LAWS) if chosen.law == "both" else [chosen.law],
         "times": [n * C**2 * t for t in _log_spaced(low, high, count)],
         "per_decade": chosen.per_decade,
         "threads": chosen.threads,

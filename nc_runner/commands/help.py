@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from nc_runner.experiment import schema
+from nc_runner.config import schema
 
 USAGE = """\
 nc-run trains a classifier, measures its Neural Collapse after every epoch and logs it to metrics.csv.

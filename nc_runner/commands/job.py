@@ -14,13 +14,29 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nc_runner import runs
 from nc_runner.commands import launching, preflight
 from nc_runner.commands.launching import Objective, Outcome, nothing
+from nc_runner.config import plugins, schema
+from nc_runner.distributed import torchrun
 from nc_runner.errors import ConfigError, NCRunnerError, RunFolderError
-from nc_runner.experiment import plugins, schema, torchrun
-from nc_runner.experiment.signals import StopRequested, StopSignals
-from nc_runner.locks import PATIENCE
+from nc_runner.runs.locks import PATIENCE
+from nc_runner.runs.record import (
+    COMPLETE,
+    DIVERGED,
+    FAILED,
+    INTERRUPTED,
+    LOCK_FILE,
+    LOG_FILE,
+    METRICS_FILE,
+    REPLACED,
+    RUN_FILE,
+    folder_name,
+    last_row,
+    read_run_file,
+    rows_digest,
+)
+from nc_runner.runs.tables import unused_name
+from nc_runner.training.signals import StopRequested, StopSignals
 
 TRACEBACK = "NC_RUNNER_TRACEBACK"  # environment: errors are to be raised, not shown in two lines
 
@@ -33,7 +49,7 @@ def _folder_name(*, _root_: DictConfig) -> str:
         return "LOSS-NET-DATA/lrLR-seedSEED-HASH"
     config = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
     settings = schema.check(config)
-    return runs.folder_name(settings, schema.deciding_settings(settings))
+    return folder_name(settings, schema.deciding_settings(settings))
 
 
 OmegaConf.register_new_resolver("nc_run_folder", _folder_name, replace=True)
@@ -59,7 +75,7 @@ def run_job(config: DictConfig) -> Objective:
         with StopSignals() as signals, launching.under_way():
             if launching.stop_was_asked():
                 _remove_if_fresh(folder)
-                return _end(nothing(Outcome(shown, runs.INTERRUPTED, "not begun", 143)))
+                return _end(nothing(Outcome(shown, INTERRUPTED, "not begun", 143)))
             settings = schema.check(config)
             torchrun.check(settings)
             launching.settle(settings)
@@ -69,7 +85,7 @@ def run_job(config: DictConfig) -> Objective:
         print(f"interrupted: {shown}", file=sys.stderr)
         if not here:
             _hand_over(stop.signum)
-        ended = _end(nothing(Outcome(shown, runs.INTERRUPTED, "", stop.exit_code)))
+        ended = _end(nothing(Outcome(shown, INTERRUPTED, "", stop.exit_code)))
         if here:
             raise
         return ended
@@ -78,7 +94,7 @@ def run_job(config: DictConfig) -> Objective:
             raise
         code = 2 if isinstance(error, ConfigError) else 1
         message = str(error) if isinstance(error, NCRunnerError) else f"{type(error).__name__}: {error}"
-        ended = _end(nothing(Outcome(shown, _state_of(folder) or runs.FAILED, message, code)))
+        ended = _end(nothing(Outcome(shown, _state_of(folder) or FAILED, message, code)))
         _remove_if_fresh(folder)
         say(f"{shown}\n{message}" if len(outcomes) > 1 or not here else message, code)
         return ended
@@ -101,42 +117,42 @@ def _attempt(settings: dict[str, Any], folder: Path, shown: Path, signals: StopS
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(folder / runs.LOCK_FILE, timeout=PATIENCE):
+        with FileLock(folder / LOCK_FILE, timeout=PATIENCE):
             if settings["overwrite"]:
                 folder = _replace(folder)
             state = _state_of(folder)
-            done = state == runs.COMPLETE and _rows_are_whole(folder)
-            if state == runs.DIVERGED:
-                reason = runs.read_run_file(folder).get("reason")
+            done = state == COMPLETE and _rows_are_whole(folder)
+            if state == DIVERGED:
+                reason = read_run_file(folder).get("reason")
                 raise RunFolderError(f"{reason}\n(this run ended so before; overwrite=true trains it again)")
             if not done:
                 print(f"{'resuming' if state else 'run folder'}: {shown}", flush=True)
-                from nc_runner.experiment.run import execute
+                from nc_runner.training.run import execute
 
                 execute(settings, folder, signals)
     except Timeout:
         raise RunFolderError(_holder(folder)) from None
-    last = runs.last_row(folder)
+    last = last_row(folder)
     epoch, accuracy, nc1 = (last.get(column, float("nan")) for column in ("epoch", "test_accuracy", "nc1"))
     if done:
         print(f"already complete: {shown}  (epoch {epoch:.0f}, test {accuracy:.2%})")
     else:
         print(f"complete: {shown}  (epoch {epoch:.0f}, test {accuracy:.2%}, NC1 {nc1:.2e})")
-    return Objective(last.get(settings["objective"], float("nan")), Outcome(shown, runs.COMPLETE))
+    return Objective(last.get(settings["objective"], float("nan")), Outcome(shown, COMPLETE))
 
 
 def _state_of(folder: Path) -> str | None:
-    return runs.read_run_file(folder)["state"] if (folder / runs.RUN_FILE).exists() else None
+    return read_run_file(folder)["state"] if (folder / RUN_FILE).exists() else None
 
 
 def _rows_are_whole(folder: Path) -> bool:
     """Whether a finished run's rows are as they were written; if not, its checkpoint restores them."""
-    return runs.read_run_file(folder).get("rows_digest") == runs.rows_digest(folder)
+    return read_run_file(folder).get("rows_digest") == rows_digest(folder)
 
 
 def _holder(folder: Path) -> str:
     try:
-        record = runs.read_run_file(folder)
+        record = read_run_file(folder)
         holder = f"process {record.get('pid')} on {record.get('host')}"
     except RunFolderError:
         holder = "another process"
@@ -145,14 +161,14 @@ def _holder(folder: Path) -> str:
 
 def _replace(folder: Path) -> Path:
     """Move what an earlier run left in a folder to a folder beside it; Hydra's own files stay as well."""
-    if not (folder / runs.RUN_FILE).exists():
+    if not (folder / RUN_FILE).exists():
         return folder
-    kept = runs.unused_name(folder, runs.REPLACED)
+    kept = unused_name(folder, REPLACED)
     kept.mkdir()
     for entry in sorted(folder.iterdir()):
         if entry.name == ".hydra":
             shutil.copytree(entry, kept / entry.name)
-        elif entry.name != runs.LOCK_FILE:
+        elif entry.name != LOCK_FILE:
             entry.rename(kept / entry.name)
     print(f"the earlier run is kept in {kept}")
     return folder
@@ -162,11 +178,11 @@ def _remove_if_fresh(folder: Path) -> None:
     """Take away the folder that Hydra made for a run that could not start."""
     if folder.absolute() not in preflight.fresh_folders:
         return
-    if (folder / runs.RUN_FILE).exists() or (folder / runs.METRICS_FILE).exists():
+    if (folder / RUN_FILE).exists() or (folder / METRICS_FILE).exists():
         return
     shutil.rmtree(folder / ".hydra", ignore_errors=True)
-    (folder / runs.LOCK_FILE).unlink(missing_ok=True)
-    (folder / runs.LOG_FILE).unlink(missing_ok=True)
+    (folder / LOCK_FILE).unlink(missing_ok=True)
+    (folder / LOG_FILE).unlink(missing_ok=True)
     for empty in (folder, folder.parent, folder.parent.parent):
         try:
             empty.rmdir()

@@ -20,9 +20,9 @@ from typing import Any
 
 import yaml
 
-from nc_runner import runs
 from nc_runner.errors import NCRunnerError
-from nc_runner.experiment.signals import STOPPING, StopRequested
+from nc_runner.runs.record import FAILED
+from nc_runner.training.signals import STOPPING, StopRequested
 
 SWEEP_FOLDER = "NC_RUNNER_SWEEP"  # environment: where the processes of a sweep on one machine meet
 STOP_FILE = "stop"
@@ -253,7 +253,7 @@ def _outcome(returned: Any) -> Outcome:
     if isinstance(value, Objective):
         return value.outcome
     folder = Path(str(returned.hydra_cfg.hydra.runtime.output_dir))
-    return Outcome(folder, runs.FAILED, f"{type(value).__name__}: {value}", 1)
+    return Outcome(folder, FAILED, f"{type(value).__name__}: {value}", 1)
 
 
 class _Stop:

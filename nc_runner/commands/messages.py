@@ -7,8 +7,8 @@ import re
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
 
+from nc_runner.config import schema
 from nc_runner.errors import NCRunnerError
-from nc_runner.experiment import schema
 
 GROUPS = ("net", "data", "loss", "experiment", "launcher")
 

@@ -9,9 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nc_runner import flow_runs as flow_archive
-from nc_runner import runs as archive
 from nc_runner.errors import NCRunnerError, RunFolderError
+from nc_runner.runs import flows
+from nc_runner.runs.reader import Run, find_runs, read_run
+from nc_runner.runs.record import LAYERS_FILE, METRICS_FILE, RUN_FILE, read_run_file
 
 if TYPE_CHECKING:
     from nc_runner.figures.claims import Judgement
@@ -76,12 +77,12 @@ def _complain(message: str) -> None:
 
 def _plot(paths: list[Path], out: Path | None, formats: list[str], rule: str, html: bool) -> int:
     try:
-        folders = archive.find_runs(paths)
+        folders = find_runs(paths)
     except RunFolderError as error:
         _complain(f"{error}\ngive run folders, or a folder above them such as outputs/")
         return BAD_ARGUMENTS
     if not folders:
-        _complain(f"no runs in {', '.join(map(str, paths))}: no folder there holds a {archive.RUN_FILE}")
+        _complain(f"no runs in {', '.join(map(str, paths))}: no folder there holds a {RUN_FILE}")
         return BAD_ARGUMENTS
     runs, flows = _read(folders)
     if runs:
@@ -134,7 +135,7 @@ def _plot(paths: list[Path], out: Path | None, formats: list[str], rule: str, ht
     return DONE
 
 
-def _print_tables(runs: list[archive.Run], judgements: list[Judgement]) -> None:
+def _print_tables(runs: list[Run], judgements: list[Judgement]) -> None:
     from rich.console import Console
 
     from nc_runner.figures.claims import overall, print_claims
@@ -146,26 +147,26 @@ def _print_tables(runs: list[archive.Run], judgements: list[Judgement]) -> None:
     print_claims(overall(judgements), console)
 
 
-def _read(folders: list[Path]) -> tuple[list[archive.Run], list[flow_archive.FlowRun]]:
+def _read(folders: list[Path]) -> tuple[list[Run], list[flows.FlowRun]]:
     """The runs and flows that can be read; a line on stderr for whatever is wrong with the others."""
-    runs, flows = [], []
+    runs, flow_runs = [], []
     for folder in folders:
         try:
-            if flow_archive.is_flow(archive.read_run_file(folder)):
-                flows.append(flow_archive.read_flow(folder))
+            if flows.is_flow(read_run_file(folder)):
+                flow_runs.append(flows.read_flow(folder))
                 continue
-            run = archive.read_run(folder)
+            run = read_run(folder)
         except RunFolderError as error:
             _complain(f"left out: {' '.join(str(error).split())}")
             continue
         for warning in run.warnings:
-            _complain(f"{_nearby(folder)}/{archive.METRICS_FILE}: {warning}")
+            _complain(f"{_nearby(folder)}/{METRICS_FILE}: {warning}")
         for warning in run.layer_warnings:
-            _complain(f"{_nearby(folder)}/{archive.LAYERS_FILE}: {warning}")
+            _complain(f"{_nearby(folder)}/{LAYERS_FILE}: {warning}")
         if not len(run.rows):
             _complain(f"{_nearby(folder)} has no measured epoch yet: not drawn")
         runs.append(run)
-    return runs, flows
+    return runs, flow_runs
 
 
 def _nearby(path: Path) -> str:

@@ -11,11 +11,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from nc_runner import runs
 from nc_runner.commands.messages import explain
+from nc_runner.config import schema
+from nc_runner.distributed import torchrun
 from nc_runner.errors import RunFolderError
-from nc_runner.experiment import schema, torchrun
-from nc_runner.sweeps import SweepRecord
+from nc_runner.runs.record import RUN_FILE, read_run_file
+from nc_runner.runs.sweeps import SweepRecord
 
 show_only = False  # of a sweep: print every run's settings, run none
 fresh_folders: set[Path] = set()  # run folders of this command that were not there when it began
@@ -118,9 +119,9 @@ def _end_record() -> None:
 
 def check_owner(folder: Path, settings: dict[str, Any]) -> None:
     """Refuse a folder that holds another run; only an explicit hydra.run.dir can lead to one."""
-    if not (folder / runs.RUN_FILE).exists() or settings["overwrite"]:
+    if not (folder / RUN_FILE).exists() or settings["overwrite"]:
         return
-    held = runs.read_run_file(folder).get("deciding")
+    held = read_run_file(folder).get("deciding")
     asked = schema.deciding_settings(settings)
     if held == asked:
         return

@@ -6,8 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from nc_runner import __version__, runs
-from nc_runner.experiment import torchrun
+from nc_runner import __version__
+from nc_runner.distributed import torchrun
+from nc_runner.runs.record import INTERRUPTED
 
 if TYPE_CHECKING:
     from nc_runner.commands.launching import Outcome
@@ -48,8 +49,8 @@ def _main(arguments: list[str]) -> int:
 
 def _follow() -> int:
     """Under torchrun process 0 alone reads the command line; the others compute what it calls them to."""
-    from nc_runner.experiment.crew import follow
-    from nc_runner.experiment.run import assist
+    from nc_runner.distributed.crew import follow
+    from nc_runner.training.run import assist
 
     try:
         return follow(assist)
@@ -58,7 +59,7 @@ def _follow() -> int:
 
 
 def _dismiss() -> None:
-    from nc_runner.experiment.crew import dismiss
+    from nc_runner.distributed.crew import dismiss
 
     dismiss()
 
@@ -69,8 +70,8 @@ def _hydra(arguments: list[str]) -> int:
 
     from nc_runner.commands import job, launching, preflight
     from nc_runner.commands.messages import explain
-    from nc_runner.experiment import schema
-    from nc_runner.experiment.signals import StopRequested
+    from nc_runner.config import schema
+    from nc_runner.training.signals import StopRequested
 
     wants_traceback = os.environ.get(FULL_ERROR) == "1"
     schema.register()
@@ -145,7 +146,7 @@ def _conclude(outcomes: list[Outcome]) -> int:
     """The last lines of a sweep: every run with its state. The exit code of the whole command."""
     failed = [outcome for outcome in outcomes if outcome.exit_code]
     if len(outcomes) > 1:
-        stopped = sum(outcome.state == runs.INTERRUPTED for outcome in failed)
+        stopped = sum(outcome.state == INTERRUPTED for outcome in failed)
         counts = f"{len(outcomes) - len(failed)} complete, {len(failed) - stopped} failed"
         print(f"\n{len(outcomes)} runs, {counts}{f', {stopped} interrupted' if stopped else ''}")
         for outcome in outcomes:

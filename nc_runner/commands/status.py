@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nc_runner import runs
 from nc_runner.errors import RunFolderError
+from nc_runner.runs.record import RUN_FILE
 
 if TYPE_CHECKING:
     from nc_runner.status import Overview
@@ -92,9 +92,7 @@ def _look(paths: list[Path]) -> Overview:
 
     seen = overview(paths)
     if not seen.runs and not seen.problems:
-        raise RunFolderError(
-            f"no runs in {', '.join(map(str, paths))}: no folder there holds a {runs.RUN_FILE}"
-        )
+        raise RunFolderError(f"no runs in {', '.join(map(str, paths))}: no folder there holds a {RUN_FILE}")
     return seen
 
 

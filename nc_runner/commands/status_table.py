@@ -12,20 +12,20 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nc_runner import runs
+from nc_runner.runs.record import COMPLETE, DIVERGED, FAILED, INTERRUPTED, RUNNING
 from nc_runner.status import KILLED, NOT_STARTED, PERHAPS_KILLED, WAITING, Overview, RunStatus
 
 _STYLES = {
-    runs.COMPLETE: "green",
-    runs.RUNNING: "bold cyan",
-    runs.INTERRUPTED: "yellow",
+    COMPLETE: "green",
+    RUNNING: "bold cyan",
+    INTERRUPTED: "yellow",
     KILLED: "red",
     PERHAPS_KILLED: "red",
-    runs.FAILED: "red",
-    runs.DIVERGED: "red",
+    FAILED: "red",
+    DIVERGED: "red",
 }
-_RESUMABLE = (runs.INTERRUPTED, KILLED, runs.FAILED, NOT_STARTED)
-_GIVEN_UP = (runs.COMPLETE, NOT_STARTED, WAITING, runs.INTERRUPTED)  # first to go where space is short
+_RESUMABLE = (INTERRUPTED, KILLED, FAILED, NOT_STARTED)
+_GIVEN_UP = (COMPLETE, NOT_STARTED, WAITING, INTERRUPTED)  # first to go where space is short
 _MOST_REASONS = 5
 
 # Heading and width of the columns after the name
@@ -165,7 +165,7 @@ def _add(table: Table, run: RunStatus, name: str) -> None:
         Text(f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch)),
         Text("-" if run.nc1 is None else f"{run.nc1:.1e}"),
         Text(test.replace("100.00%", "100.0%")),
-        Text(duration(run.seconds_left if run.state == runs.RUNNING else None)),
+        Text(duration(run.seconds_left if run.state == RUNNING else None)),
     )
 
 
@@ -179,7 +179,7 @@ def _foot(overview: Overview) -> list[Text]:
     elif overview.moving:
         text += "; time left not known yet"
     lines = [Text(text, style="bold")]
-    reasons = [run for run in overview.runs if run.state in (runs.FAILED, runs.DIVERGED) and run.reason]
+    reasons = [run for run in overview.runs if run.state in (FAILED, DIVERGED) and run.reason]
     for run in reasons[:_MOST_REASONS]:
         reason = _printable((run.reason or "").splitlines()[0])
         lines.append(Text(f"{run.state}: {_printable(run.folder.name)}: {reason}"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nc_runner import runs as archive
+from nc_runner.columns import snr_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ def phi_advance(
     if start is not None:
         rows = rows[rows["epoch"] >= start]
     epochs = rows["epoch"].to_numpy(dtype=np.float64)
-    values = phi(rows[list(archive.snr_columns(num_classes))].to_numpy(dtype=np.float64), num_classes, law)
+    values = phi(rows[list(snr_columns(num_classes))].to_numpy(dtype=np.float64), num_classes, law)
     return epochs, values - values[:1]
 
 

@@ -18,10 +18,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from nc_runner import runs as archive
 from nc_runner.figures.style import data_set_name, loss_name, network_name
 from nc_runner.figures.summary import by_cell, terminal_phase_start
-from nc_runner.runs import Run
+from nc_runner.runs.reader import Run
+from nc_runner.runs.record import COMPLETE
+from nc_runner.runs.tables import write_atomically
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -185,7 +186,7 @@ def judge_run(run: Run) -> list[Judgement]:
 
 
 def _unfinished(run: Run) -> str | None:
-    if run.state == archive.COMPLETE and len(run.rows):
+    if run.state == COMPLETE and len(run.rows):
         return None
     if not len(run.rows):
         return "no epoch was measured"
@@ -298,7 +299,7 @@ def write_claims(judgements: Sequence[Judgement], out: Path) -> Path:
              run.folder if run else None)
         )  # fmt: skip
     path = out / CLAIMS_FILE
-    archive.write_atomically(path, text.getvalue().encode("utf-8", errors="backslashreplace"))
+    write_atomically(path, text.getvalue().encode("utf-8", errors="backslashreplace"))
     return path
 
 

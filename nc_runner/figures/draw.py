@@ -44,7 +44,7 @@ from nc_runner.figures.style import (
     network_order,
 )
 from nc_runner.figures.summary import TERMINAL_ACCURACY, terminal_phase_start
-from nc_runner.runs import Run, own_columns
+from nc_runner.runs.reader import Run
 
 _MARKER_WORDS = {"o": "still running or interrupted", "X": "diverged or failed"}
 _RIDGE_RULES = {"objective": "objective: C·wd/2", "notebook": "notebook: wd/2"}
@@ -84,7 +84,7 @@ def own_entries(runs: Sequence[Run]) -> list[Entry]:
     """A figure for each own metric; on a log scale where its values are positive and span a hundredfold."""
     columns: dict[str, list[float]] = {}
     for run in runs:
-        for column in own_columns(run.settings.get("analysis") or {}):
+        for column in (run.settings.get("analysis") or {}).get("own") or {}:
             if column in run.rows:
                 columns.setdefault(column, []).extend(run.rows[column].dropna())
     return [

@@ -10,8 +10,8 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from nc_runner import runs as archive
 from nc_runner.figures.grid import DOTS_PER_INCH, RC_PARAMS
+from nc_runner.runs.tables import write_atomically
 
 
 def write_figure(
@@ -45,5 +45,5 @@ def write_figure(
                 (pictures / f"{name}.svg").write_bytes(content.getvalue())
             if format in formats:
                 files.append(out / f"{name}.{format}")
-                archive.write_atomically(files[-1], content.getvalue())
+                write_atomically(files[-1], content.getvalue())
     return files

@@ -24,7 +24,7 @@ from nc_runner.figures.files import write_figure
 from nc_runner.figures.grid import LegendEntry, Scale, linear_scale, log_scale, panel_grid
 from nc_runner.figures.panel import spectrum_colours
 from nc_runner.figures.style import BLACK, BLUE, GREEN, GREY, LINE_STYLES, PURPLE, VERMILION
-from nc_runner.flow_runs import FlowRun, exact_columns, simulated_columns
+from nc_runner.runs.flows import FlowRun, exact_columns, simulated_columns
 
 LAW_NAMES = {"projected": "projected gradient", "raw": "raw gradient"}
 EXPONENTS = {"projected": 0.25, "raw": 0.5}

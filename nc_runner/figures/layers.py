@@ -23,7 +23,7 @@ from nc_runner.figures.style import (
     network_order,
     printable,
 )
-from nc_runner.runs import Run
+from nc_runner.runs.reader import Run
 
 LAYER_CATALOGUE = (
     Entry(

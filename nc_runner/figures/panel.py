@@ -14,20 +14,21 @@ from matplotlib.colors import Colormap
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 
-from nc_runner import runs as archive
+from nc_runner.columns import snr_columns
 from nc_runner.figures.advance import FloatArray, phi_advance
 from nc_runner.figures.catalogue import Curve, Entry
 from nc_runner.figures.grid import Scale, linear_scale, log_scale
 from nc_runner.figures.seeds import members
 from nc_runner.figures.style import LINE_STYLES, TERMINAL_PHASE_DASHES
 from nc_runner.figures.summary import terminal_phase_start
-from nc_runner.runs import Run
+from nc_runner.runs.reader import Run
+from nc_runner.runs.record import DIVERGED, FAILED, INTERRUPTED, RUNNING
 
 END_MARKERS = {
-    archive.RUNNING: "o",
-    archive.INTERRUPTED: "o",
-    archive.DIVERGED: "X",
-    archive.FAILED: "X",
+    RUNNING: "o",
+    INTERRUPTED: "o",
+    DIVERGED: "X",
+    FAILED: "X",
 }
 _TINY, _HUGE = 1e-200, 1e200  # what lies outside is as good as zero or infinity, and breaks axes
 BAND_ALPHA = 0.22
@@ -75,7 +76,7 @@ def _drawable(entry: Entry, run: Run) -> tuple[FloatArray, dict[Curve, FloatArra
     """A single run's epochs, and each curve's values there, NaN where they cannot be drawn."""
     curves: Iterable[Curve] = entry.curves
     if entry.spectrum:
-        curves = (Curve(column) for column in archive.snr_columns(run.num_classes))
+        curves = (Curve(column) for column in snr_columns(run.num_classes))
     x = run.rows["epoch"].to_numpy(dtype=np.float64)
     if entry.advance:
         x, advance = phi_advance(run.rows, run.num_classes, terminal_phase_start(run.rows))
@@ -93,7 +94,7 @@ def _drawable(entry: Entry, run: Run) -> tuple[FloatArray, dict[Curve, FloatArra
 
 def y_scale(entry: Entry, traces: Sequence[Trace]) -> Scale:
     """Limits around all lines; around those of runs that did not diverge, where there are any."""
-    calm = [t for t in traces if t.run.state != archive.DIVERGED] or traces
+    calm = [t for t in traces if t.run.state != DIVERGED] or traces
     low = min(float(np.nanmin(t.y if t.low is None else t.low)) for t in calm)
     high = max(float(np.nanmax(t.y if t.high is None else t.high)) for t in calm)
     return log_scale(low, high) if entry.log else linear_scale(min(low, 0.0), high)

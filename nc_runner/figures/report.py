@@ -22,7 +22,6 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from nc_runner import __version__
-from nc_runner import runs as archive
 from nc_runner.figures.claims import COMPARABLE, NEGLIGIBLE, VERDICTS, Judgement, overall, where
 from nc_runner.figures.draw import jobs
 from nc_runner.figures.flow import CATALOGUE as FLOW_CATALOGUE
@@ -38,8 +37,10 @@ from nc_runner.figures.report_runs import (
 )
 from nc_runner.figures.style import data_set_name, loss_name, network_name, printable
 from nc_runner.figures.summary import TERMINAL_ACCURACY, summarise
-from nc_runner.flow_runs import FlowRun
-from nc_runner.runs import Run
+from nc_runner.runs.flows import FlowRun
+from nc_runner.runs.reader import Run
+from nc_runner.runs.record import STATES
+from nc_runner.runs.tables import write_atomically
 
 REPORT_FILE = "report.html"
 _MOST_NAMES = 8  # in the list of networks or data sets at the head of the page
@@ -59,7 +60,7 @@ def write_report(
     """
     path = out / REPORT_FILE
     page = render(runs, flows, judgements, pictures)
-    archive.write_atomically(path, page.encode("utf-8", errors="backslashreplace"))
+    write_atomically(path, page.encode("utf-8", errors="backslashreplace"))
     return path
 
 
@@ -127,7 +128,7 @@ def _facts(runs: Sequence[Run], flows: Sequence[FlowRun]) -> Iterator[tuple[str,
         yield heading, _listed(in_words(run.cell[i]) for run in runs)
     if runs:
         states = Counter(run.state for run in runs)
-        yield "State", ", ".join(f"{states[state]} {state}" for state in archive.STATES if states[state])
+        yield "State", ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
     days = sorted(day for run in runs for day in _days(run.record))
     if days:
         yield "Trained", f"{days[0]} to {days[-1]}" if days[0] < days[-1] else f"{days[0]}"

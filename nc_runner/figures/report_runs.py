@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nc_runner import runs as archive
 from nc_runner.figures.style import data_set_name, loss_name, network_name, printable
-from nc_runner.flow_runs import FlowRun
-from nc_runner.runs import Run
+from nc_runner.runs.flows import FlowRun
+from nc_runner.runs.reader import Run
+from nc_runner.runs.record import COMPLETE, read_run_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,10 +103,7 @@ def records(runs: Sequence[Run], flows: Sequence[FlowRun], names: Mapping[Path, 
     """Each run's settings, versions and circumstances, with a mark at those that differ between the runs."""
     found = [(run_name(run), run.folder, run.state, entries(run.record)) for run in runs]
     differing = _differing([table for *_, table in found])
-    found += [
-        (flow_name(flow), flow.folder, archive.COMPLETE, entries(archive.read_run_file(flow.folder)))
-        for flow in flows
-    ]
+    found += [(flow_name(flow), flow.folder, COMPLETE, entries(read_run_file(flow.folder))) for flow in flows]
     return [
         {
             "name": name,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nc_runner import runs as archive
-from nc_runner.runs import Run
+from nc_runner.runs.reader import Run
+from nc_runner.runs.record import COMPLETE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def group_seeds(runs: Sequence[Run]) -> list[Run]:
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        if run.state == archive.COMPLETE and len(run.rows):
+        if run.state == COMPLETE and len(run.rows):
             groups.setdefault(run.variant, []).append(run)
     joined = {}
     for same in groups.values():

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from statistics import median
 
-from nc_runner import runs as archive
 from nc_runner.figures.style import data_set_name, loss_name, network_name
 from nc_runner.figures.summary import by_cell
-from nc_runner.runs import Run
+from nc_runner.runs.reader import Run
+from nc_runner.runs.record import COMPLETE
 
 ALL, BEST_TEST, LAST = "all", "best-test", "last"
 RULES = (ALL, BEST_TEST, LAST)
@@ -87,11 +87,7 @@ def _latest(members: Sequence[Run]) -> list[Run]:
 
 
 def _finished(run: Run) -> bool:
-    return (
-        run.state == archive.COMPLETE
-        and len(run.rows) > 0
-        and math.isfinite(run.rows["test_accuracy"].iloc[-1])
-    )
+    return run.state == COMPLETE and len(run.rows) > 0 and math.isfinite(run.rows["test_accuracy"].iloc[-1])
 
 
 def _lr(run: Run) -> float:

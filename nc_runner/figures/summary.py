@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from nc_runner import runs as archive
+from nc_runner.columns import COLUMNS, TIME_COLUMNS, snr_columns
 from nc_runner.figures.advance import phi_advance_spread
 from nc_runner.figures.seeds import SeedGroup
 from nc_runner.figures.style import (
@@ -22,7 +22,8 @@ from nc_runner.figures.style import (
     network_name,
     network_order,
 )
-from nc_runner.runs import Run
+from nc_runner.runs.reader import Run
+from nc_runner.runs.tables import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 SUMMARY_FILE = "summary.csv"
 TERMINAL_ACCURACY = 0.999  # the terminal phase of training starts at the first epoch with this train accuracy
 
-_METRICS = tuple(column for column in archive.COLUMNS if column not in ("epoch", "lr"))
+_METRICS = tuple(column for column in COLUMNS if column not in ("epoch", "lr"))
 
 
 def terminal_phase_start(rows: pd.DataFrame) -> int | None:
@@ -93,8 +94,8 @@ def summarise(run: Run) -> dict[str, Any]:
 
 def _further(run: Run) -> list[str]:
     """The run's columns beyond those that every table has: path distances, and the wider set."""
-    spectrum = archive.snr_columns(run.num_classes)
-    usual = {*archive.COLUMNS, *archive.TIME_COLUMNS, *spectrum}
+    spectrum = snr_columns(run.num_classes)
+    usual = {*COLUMNS, *TIME_COLUMNS, *spectrum}
     return [column for column in run.rows.columns if column not in usual]
 
 
@@ -111,7 +112,7 @@ def write_summary(runs: Sequence[Run], out: Path) -> Path:
     writer.writeheader()
     writer.writerows(lines)
     path = out / SUMMARY_FILE
-    archive.write_atomically(path, text.getvalue().encode("utf-8", errors="backslashreplace"))
+    write_atomically(path, text.getvalue().encode("utf-8", errors="backslashreplace"))
     return path
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from benchmarks.apart import beside_note, notebook_ways
 from benchmarks.common import Bench, Finding, medians, random_images, ratio, require_equal, trainer_of
 from benchmarks.rivals import bare_forward, notebook_analysis, picture_loader
-from nc_runner.experiment.data import Dataset
-from nc_runner.experiment.devices import images_at_a_time
-from nc_runner.experiment.losses import mse
-from nc_runner.experiment.measurement import measure
+from nc_runner.data.dataset import Dataset
+from nc_runner.measurement.measurer import measure
+from nc_runner.training.devices import images_at_a_time
+from nc_runner.training.losses import mse
 
 OVERRIDES = ("net=resnet18", "lr=0.01")
 

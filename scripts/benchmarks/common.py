@@ -13,11 +13,11 @@ import torch
 from hydra import compose, initialize_config_module
 from torch import Tensor
 
-from nc_runner.experiment import schema
-from nc_runner.experiment.data import Dataset, Split
-from nc_runner.experiment.losses import mse
-from nc_runner.experiment.networks import build_network
-from nc_runner.experiment.trainer import Trainer, seed_everything
+from nc_runner.config import schema
+from nc_runner.data.dataset import Dataset, Split
+from nc_runner.networks import build_network
+from nc_runner.training.losses import mse
+from nc_runner.training.trainer import Trainer, seed_everything
 
 Times = dict[str, list[float]]
 

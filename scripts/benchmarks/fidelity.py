@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import Bench, Finding, settings_of
 from nc_runner.errors import NCRunnerError
-from nc_runner.experiment.run import prepare
+from nc_runner.training.run import prepare
 
 SEEDS = (0, 1, 2)
 MEASURES = ("train_loss", "nc1", "nc2_equinorm_means", "nc2_equiangular_means", "nc3_self_duality")

@@ -50,7 +50,7 @@ from benchmarks.common import (  # noqa: E402  the path above comes first
     train_an_epoch,
     trainer_of,
 )
-from nc_runner.experiment.devices import keep_freed_memory  # noqa: E402
+from nc_runner.training.devices import keep_freed_memory  # noqa: E402
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import Bench, Finding
-from nc_runner import runs
+from nc_runner.columns import TIME_COLUMNS
+from nc_runner.runs.reader import read_run
+from nc_runner.runs.record import RUN_FILE, read_run_file
 
 
 def run(bench: Bench) -> Iterator[Finding]:
@@ -21,10 +23,10 @@ def run(bench: Bench) -> Iterator[Finding]:
         where = [f"threads={torch.get_num_threads()}", f"device={bench.device.type}"]
         command = [sys.executable, "-m", "nc_runner", f"epochs={epochs}", "progress=plain", *where]
         subprocess.run(command, cwd=folder, env=os.environ, check=True, stdout=subprocess.DEVNULL)
-        (record,) = Path(folder).rglob(runs.RUN_FILE)
-        run = runs.read_run(record.parent)
-        total = runs.read_run_file(record.parent)["seconds"]
-    training, analysis = (float(run.rows[column].sum()) for column in runs.TIME_COLUMNS)
+        (record,) = Path(folder).rglob(RUN_FILE)
+        run = read_run(record.parent)
+        total = read_run_file(record.parent)["seconds"]
+    training, analysis = (float(run.rows[column].sum()) for column in TIME_COLUMNS)
     rest = 1 - (training + analysis) / total
     seconds = {"whole": total, "training": training, "analysis": analysis}
     yield Finding(

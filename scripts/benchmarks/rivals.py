@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from nc_runner.experiment.data import Dataset, Split
+from nc_runner.data.dataset import Dataset, Split
 
 
 class Pictures(TorchDataset[tuple[Tensor, int]]):

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from benchmarks.common import Bench, Finding
-from nc_runner import runs
+from nc_runner.columns import TIME_COLUMNS
+from nc_runner.runs.record import METRICS_FILE
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +64,7 @@ def rows_of(place: Path, bench: Bench, epochs: int) -> dict[str, np.ndarray]:
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(place)}
     subprocess.run(command, cwd=place, env=environment, check=True, stdout=subprocess.DEVNULL)
-    (table,) = place.rglob(runs.METRICS_FILE)
+    (table,) = place.rglob(METRICS_FILE)
     header, *lines = table.read_text().splitlines()
     values = np.array([[float(cell) for cell in line.split(",")] for line in lines])
     return dict(zip(header.split(","), values.T, strict=True))
@@ -73,7 +74,7 @@ def differences(
     before: dict[str, np.ndarray], after: dict[str, np.ndarray]
 ) -> Iterator[tuple[str, float, float | None]]:
     """Of every column that both have: the largest over all, and the worst columns by themselves."""
-    shared = [name for name in before if name in after and name not in runs.TIME_COLUMNS]
+    shared = [name for name in before if name in after and name not in TIME_COLUMNS]
     worst = {}
     for name in shared:
         if name == "mse_residual":  # all rounding: compared with the loss that it is left of

@@ -21,7 +21,7 @@ from nc_runner.collapse import (
     ncc_mismatch,
     snr_spectrum,
 )
-from nc_runner.experiment.devices import keep_freed_memory
+from nc_runner.training.devices import keep_freed_memory
 
 DEPARTS = 1.5  # growth beyond the expected order by more than this is flagged
 MIB = 2**20

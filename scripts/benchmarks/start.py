@@ -15,8 +15,8 @@ from statistics import median
 import numpy as np
 
 from benchmarks.common import Bench, Finding, settings_of
-from nc_runner import runs
-from nc_runner.experiment.schema import deciding_settings
+from nc_runner.config.schema import deciding_settings
+from nc_runner.runs.record import COMPLETE, RunWriter, folder_name, rows_digest
 
 
 def seconds(command: list[str], folder: Path, code: int = 0) -> float:
@@ -58,9 +58,9 @@ def run(bench: Bench) -> Iterator[Finding]:
 def write_run(outputs: Path, epochs: int, loss: str, net: str, data: str, seed: int) -> None:
     """A finished run's folder with curves like those of a real run."""
     settings = settings_of(f"loss={loss}", f"net={net}", f"data={data}", f"seed={seed}", f"epochs={epochs}")
-    folder = outputs / runs.folder_name(settings, deciding_settings(settings))
+    folder = outputs / folder_name(settings, deciding_settings(settings))
     folder.mkdir(parents=True)
-    writer = runs.RunWriter(folder, num_classes=10)
+    writer = RunWriter(folder, num_classes=10)
     writer.start_rows()
     rng = np.random.default_rng(seed)
     for epoch in range(1, epochs + 1):
@@ -75,6 +75,6 @@ def write_run(outputs: Path, epochs: int, loss: str, net: str, data: str, seed: 
         row |= {f"snr_{j}": 10 * epoch**0.25 / j for j in range(1, 10)}
         writer.append(row)
     writer.update(
-        state=runs.COMPLETE, settings=settings, deciding=deciding_settings(settings), num_classes=10,
-        train_images=1500, rows_digest=runs.rows_digest(folder),
+        state=COMPLETE, settings=settings, deciding=deciding_settings(settings), num_classes=10,
+        train_images=1500, rows_digest=rows_digest(folder),
     )  # fmt: skip

@@ -24,7 +24,7 @@ from benchmarks.common import (
     trainer_of,
 )
 from benchmarks.rivals import bare_epoch, notebook_epoch, picture_loader, ready_batches
-from nc_runner.experiment.data import Dataset, load_dataset
+from nc_runner.data.dataset import Dataset, load_dataset
 
 RATE = 0.01  # small: the ways stay together for longer
 

@@ -2,14 +2,14 @@
 
 import math
 
-import high_precision
 import mpmath
 import numpy as np
 import pytest
 import torch
+from helpers import high_precision
+from helpers.samples import random_features, simplex_etf, statistics_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import random_features, simplex_etf, statistics_of
 
 from nc_runner.collapse import (
     ClassStatistics,

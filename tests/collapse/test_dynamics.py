@@ -1,9 +1,9 @@
 import mpmath
 import numpy as np
 import pytest
-import reference
 import torch
-from samples import SIZES, random_features, statistics_of
+from helpers import reference
+from helpers.samples import SIZES, random_features, statistics_of
 
 from nc_runner.collapse import central_path, phi, snr_spectrum
 

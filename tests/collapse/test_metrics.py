@@ -2,9 +2,9 @@ import math
 
 import numpy as np
 import pytest
-import reference
 import torch
-from samples import SIZES, random_features, simplex_etf, statistics_of
+from helpers import reference
+from helpers.samples import SIZES, random_features, simplex_etf, statistics_of
 
 from nc_runner.collapse import collapse_metrics, ncc_mismatch
 from nc_runner.collapse import statistics as module

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from samples import random_features, statistics_of
+from helpers.samples import random_features, statistics_of
 
 from nc_runner.collapse import decomposition, least_squares, mse_decomposition, snr_spectrum
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import reference
 import torch
-from samples import SIZES, random_features, statistics_of
+from helpers import reference
+from helpers.samples import SIZES, random_features, statistics_of
 
 from nc_runner.collapse import ClassStatistics
 from nc_runner.collapse import statistics as module

@@ -2,11 +2,10 @@ import math
 
 import numpy as np
 import pytest
-import reference
 import torch
-from samples import SIZES, random_features, simplex_etf, statistics_of
+from helpers import reference
+from helpers.samples import SIZES, random_features, simplex_etf, statistics_of
 
-from nc_runner import runs
 from nc_runner.collapse import (
     nc1_numerical_rank,
     nc5_ood_orthogonality,
@@ -16,6 +15,7 @@ from nc_runner.collapse import (
     wider_metrics,
 )
 from nc_runner.collapse.wider import MEASURES
+from nc_runner.columns import COLUMNS, OOD_COLUMN, PATH_COLUMNS, TIME_COLUMNS, WIDER_COLUMNS
 
 AT_COLLAPSE = {
     "nc1_numerical_rank": 1,
@@ -39,8 +39,8 @@ def wider(features, labels, weight, bias, batches=2):
 
 def test_the_archive_names_every_measure_and_no_other():
     elsewhere = {"nc1_numerical_rank", "ncc_accuracy", "test_ncc_accuracy", "test_nc1", "test_nc1_cdnv"}
-    assert {*MEASURES, *elsewhere, runs.OOD_COLUMN} == set(runs.WIDER_COLUMNS)
-    assert not {*runs.WIDER_COLUMNS} & {*runs.COLUMNS, *runs.PATH_COLUMNS, *runs.TIME_COLUMNS}
+    assert {*MEASURES, *elsewhere, OOD_COLUMN} == set(WIDER_COLUMNS)
+    assert not {*WIDER_COLUMNS} & {*COLUMNS, *PATH_COLUMNS, *TIME_COLUMNS}
 
 
 @pytest.mark.parametrize("dim", [6, 20])

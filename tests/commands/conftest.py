@@ -1,7 +1,7 @@
 """Runs that several tests look at, and copy where they change something: each is made once by a worker."""
 
 import pytest
-from process import FAST, WHOLE, nc_run
+from helpers.process import FAST, WHOLE, nc_run
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,14 @@ import sys
 
 import pytest
 import torch
-from synthetic import write_run
+from helpers.synthetic import write_run
 
-from nc_runner import flow_runs, runs
 from nc_runner.collapse.dynamics import LAWS
 from nc_runner.commands import flow, plot
 from nc_runner.figures import draw
+from nc_runner.runs import flows
+from nc_runner.runs.reader import find_runs
+from nc_runner.runs.record import FORMAT, RUN_FILE
 
 QUICK = ["--times", "0.1:1e3", "--per-decade", "2"]
 
@@ -26,12 +28,12 @@ def _own_threads():
 
 
 def table(folder):
-    with (folder / flow_runs.FLOW_FILE).open() as file:
+    with (folder / flows.FLOW_FILE).open() as file:
         return list(csv.DictReader(file))
 
 
 def only_flow(out):
-    (folder,) = runs.find_runs([out])
+    (folder,) = find_runs([out])
     return folder
 
 
@@ -42,7 +44,7 @@ def test_simulated_and_closed_spectra_agree_over_four_decades_and_the_laws_diffe
     assert flow.main([*options, *QUICK, "--out", str(tmp_path)]) == 0
     rows = table(only_flow(tmp_path))
     assert [row["law"] for row in rows] == ["projected"] * 9 + ["raw"] * 9
-    assert tuple(rows[0]) == flow_runs.columns(C - 1)
+    assert tuple(rows[0]) == flows.columns(C - 1)
     assert float(rows[0]["time"]) == pytest.approx(0.1 * n * C**2)
     assert float(rows[8]["time"]) == pytest.approx(1e3 * n * C**2)
     for row in rows:
@@ -64,16 +66,16 @@ def test_the_record_says_what_the_flow_was_and_the_same_command_gives_the_same_t
     assert flow.main(arguments) == 0
     assert "projected:" in capsys.readouterr().out
     folder = only_flow(tmp_path)
-    record = json.loads((folder / runs.RUN_FILE).read_text())
-    assert (record["format"], record["kind"], record["state"]) == (runs.FORMAT, "flow", "complete")
+    record = json.loads((folder / RUN_FILE).read_text())
+    assert (record["format"], record["kind"], record["state"]) == (FORMAT, "flow", "complete")
     assert record["settings"]["spectrum"] == [2.0, 0.5]
     assert record["settings"]["seed"] == 3
-    assert set(flow_runs.SETTINGS) < set(record["settings"])
-    before = (folder / flow_runs.FLOW_FILE).read_bytes()
+    assert set(flows.SETTINGS) < set(record["settings"])
+    before = (folder / flows.FLOW_FILE).read_bytes()
     assert flow.main(arguments) == 0
-    assert (only_flow(tmp_path) / flow_runs.FLOW_FILE).read_bytes() == before
+    assert (only_flow(tmp_path) / flows.FLOW_FILE).read_bytes() == before
     assert flow.main([*arguments, "--seed", "4"]) == 0
-    assert len(runs.find_runs([tmp_path])) == 2
+    assert len(find_runs([tmp_path])) == 2
 
 
 @pytest.mark.parametrize(
@@ -143,10 +145,10 @@ def test_damaged_flows_are_left_out_with_the_reason(tmp_path, capsys, monkeypatc
     monkeypatch.setattr(draw, "CATALOGUE", draw.CATALOGUE[:1])
     for seed in range(3):
         assert flow.main([*QUICK, "--seed", str(seed), "--out", str(tmp_path)]) == 0
-    gone, cut, unset = runs.find_runs([tmp_path])
-    (gone / flow_runs.FLOW_FILE).unlink()
-    (cut / flow_runs.FLOW_FILE).write_text("law,time\nprojected,1\n")
-    (unset / runs.RUN_FILE).write_text('{"format": 1, "kind": "flow", "state": "complete"}')
+    gone, cut, unset = find_runs([tmp_path])
+    (gone / flows.FLOW_FILE).unlink()
+    (cut / flows.FLOW_FILE).write_text("law,time\nprojected,1\n")
+    (unset / RUN_FILE).write_text('{"format": 1, "kind": "flow", "state": "complete"}')
     assert plot.main([str(tmp_path)]) == 1
     shown = capsys.readouterr().err
     assert "has no flow.csv" in shown
@@ -156,4 +158,4 @@ def test_damaged_flows_are_left_out_with_the_reason(tmp_path, capsys, monkeypatc
 
 
 def test_the_archive_and_the_science_know_the_same_laws():
-    assert flow_runs.LAWS == LAWS
+    assert flows.LAWS == LAWS

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from lab import settings_of
-from process import nc_run, start
+from helpers.lab import settings_of
+from helpers.process import nc_run, start
 
+from nc_runner.columns import TIME_COLUMNS
 from nc_runner.commands import launching
 from nc_runner.commands.launching import Objective, Outcome
 from nc_runner.commands.messages import EXTRAS
-from nc_runner.experiment.schema import deciding_settings
-from nc_runner.runs import TIME_COLUMNS
+from nc_runner.config.schema import deciding_settings
 
 SIX = ("-m", "loss=mse,ce", "lr=0.1,0.2,1e9", "epochs=2", "threads=1", "progress=none")
 JOBLIB = ("launcher=joblib", "launcher.jobs=2")

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic import write_run
+from helpers.synthetic import write_run
 
-from nc_runner import runs as archive
 from nc_runner.commands import plot
 from nc_runner.figures import draw
+from nc_runner.runs.record import METRICS_FILE, RUN_FILE
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_foreign_folders_are_not_runs(tmp_path, capsys):
 )
 def test_a_damaged_run_alone_is_a_failure_and_makes_no_folder(tmp_path, capsys, content):
     folder = write_run(tmp_path, epochs=2)
-    (folder / archive.RUN_FILE).write_text(content)
+    (folder / RUN_FILE).write_text(content)
     assert plot.main([str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert str(folder) in error
@@ -141,9 +141,9 @@ def test_a_damaged_run_alone_is_a_failure_and_makes_no_folder(tmp_path, capsys, 
 def test_a_damaged_run_among_good_ones_is_named_and_left_out(tmp_path, capsys, few):
     write_run(tmp_path, epochs=3)
     bad = write_run(tmp_path, seed=1, epochs=3)
-    (bad / archive.RUN_FILE).write_text("garbage")
+    (bad / RUN_FILE).write_text("garbage")
     gone = write_run(tmp_path, seed=2, epochs=3)
-    (gone / archive.METRICS_FILE).unlink()
+    (gone / METRICS_FILE).unlink()
     assert plot.main([str(tmp_path)]) == 0
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2
@@ -156,7 +156,7 @@ def test_a_damaged_run_among_good_ones_is_named_and_left_out(tmp_path, capsys, f
 
 def test_a_table_cut_in_mid_line_is_drawn_to_its_last_whole_line(tmp_path, capsys, few):
     folder = write_run(tmp_path, epochs=5)
-    table = folder / archive.METRICS_FILE
+    table = folder / METRICS_FILE
     table.write_text(table.read_text()[:-30])
     assert plot.main([str(tmp_path)]) == 0
     captured = capsys.readouterr()

@@ -10,11 +10,12 @@ import time
 import pandas as pd
 import pytest
 import torch
-from lab import settings_of
-from process import FAST, WHOLE, nc_run, only_run, start
+from helpers.lab import settings_of
+from helpers.process import FAST, WHOLE, nc_run, only_run, start
 
-from nc_runner.experiment.schema import deciding_settings
-from nc_runner.runs import TIME_COLUMNS, folder_name
+from nc_runner.columns import TIME_COLUMNS
+from nc_runner.config.schema import deciding_settings
+from nc_runner.runs.record import folder_name
 
 
 def result(run):

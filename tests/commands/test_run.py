@@ -8,11 +8,11 @@ import time
 
 import pandas as pd
 import pytest
-from process import FAST, WHOLE, nc_run, only_run, start
+from helpers.process import FAST, WHOLE, nc_run, only_run, start
 
+from nc_runner.columns import TIME_COLUMNS
 from nc_runner.commands import run
-from nc_runner.experiment.signals import STOPPING
-from nc_runner.runs import TIME_COLUMNS
+from nc_runner.training.signals import STOPPING
 
 
 def rows_of(folder):

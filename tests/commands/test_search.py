@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from process import nc_run
+from helpers.process import nc_run
 
-from nc_runner.runs import find_runs, last_row
+from nc_runner.runs.reader import find_runs
+from nc_runner.runs.record import last_row
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "search"
 SEARCH = (

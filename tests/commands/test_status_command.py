@@ -11,14 +11,15 @@ from io import StringIO
 import pytest
 import rich.console
 from filelock import FileLock
-from process import start
-from synthetic import write_run
+from helpers.process import start
+from helpers.synthetic import write_run
 
-from nc_runner import runs as archive
 from nc_runner.commands import status
 from nc_runner.commands.status_table import render
+from nc_runner.runs.reader import find_runs
+from nc_runner.runs.record import DIVERGED, INTERRUPTED, LOCK_FILE, RUN_FILE, RUNNING, last_row
+from nc_runner.runs.sweeps import SweepRecord
 from nc_runner.status import overview
-from nc_runner.sweeps import SweepRecord
 
 
 def command(*arguments, **environment):
@@ -44,15 +45,15 @@ def sweep(tmp_path):
                 if (net, loss) != ("vgg11", "ce"):
                     last = write_run(tmp_path, net, "cifar10", loss, seed=seed, lr=0.0184, epochs=20)
     cell = {"root": tmp_path, "net": "vgg11", "data": "cifar10", "loss": "ce", "lr": 0.0184, "epochs": 20}
-    current = write_run(**cell, rows=5, state=archive.RUNNING)
-    write_run(**cell, seed=1, rows=2, state=archive.INTERRUPTED)
-    diverged = write_run(**cell, seed=2, rows=3, state=archive.DIVERGED)
-    content = json.loads((diverged / archive.RUN_FILE).read_text())
+    current = write_run(**cell, rows=5, state=RUNNING)
+    write_run(**cell, seed=1, rows=2, state=INTERRUPTED)
+    diverged = write_run(**cell, seed=2, rows=3, state=DIVERGED)
+    content = json.loads((diverged / RUN_FILE).read_text())
     content["reason"] = "the loss is no longer finite in epoch 4, at lr=0.0184\ntry a smaller learning rate"
-    (diverged / archive.RUN_FILE).write_text(json.dumps(content))
+    (diverged / RUN_FILE).write_text(json.dumps(content))
     waiting = last.parent / "lr0.0184-seed3-00000000"
     record = SweepRecord(tmp_path, {waiting: {"epochs": 20, "overwrite": False}})
-    with FileLock(current / archive.LOCK_FILE):
+    with FileLock(current / LOCK_FILE):
         yield tmp_path
     record.end()
 
@@ -117,7 +118,7 @@ def test_machines_get_json_in_which_every_number_is_one(sweep):
     assert found["counts"] == {"complete": 9, "running": 1, "waiting": 1, "interrupted": 1, "diverged": 1}
     assert found["problems"] == []
     (current,) = (run for run in found["runs"] if run["state"] == "running")
-    row = archive.last_row(archive.Path(current["folder"]))
+    row = last_row(archive.Path(current["folder"]))
     assert (current["epoch"], current["epochs"]) == (5, 20)
     assert (current["nc1"], current["test_accuracy"]) == (row["nc1"], row["test_accuracy"])
     assert 0 < current["seconds_left"] <= 30 < found["seconds_left"] <= 70
@@ -149,7 +150,7 @@ def test_bad_arguments_are_named(tmp_path, capsys, arguments, message):
 
 def test_a_damaged_run_is_named_and_alone_it_is_a_failure(tmp_path, capsys):
     bad = write_run(tmp_path, epochs=1)
-    (bad / archive.RUN_FILE).write_text("{")
+    (bad / RUN_FILE).write_text("{")
     assert status.main([str(tmp_path)]) == 1
     assert f"nc-status: left out: {bad}" in capsys.readouterr().err
     write_run(tmp_path, epochs=1, seed=1)
@@ -172,16 +173,16 @@ def terminal(monkeypatch):
 
 
 def test_watching_ends_when_the_last_run_does(tmp_path, monkeypatch, terminal):
-    folder = write_run(tmp_path, epochs=4, rows=3, state=archive.RUNNING)
-    lock = FileLock(folder / archive.LOCK_FILE)
+    folder = write_run(tmp_path, epochs=4, rows=3, state=RUNNING)
+    lock = FileLock(folder / LOCK_FILE)
     lock.acquire()
     naps = []
 
     def nap(seconds):
         naps.append(seconds)
         if len(naps) == 3:
-            content = json.loads((folder / archive.RUN_FILE).read_text()) | {"state": "complete"}
-            (folder / archive.RUN_FILE).write_text(json.dumps(content))
+            content = json.loads((folder / RUN_FILE).read_text()) | {"state": "complete"}
+            (folder / RUN_FILE).write_text(json.dumps(content))
             lock.release()
 
     monkeypatch.setattr(status.time, "sleep", nap)
@@ -207,8 +208,8 @@ def test_ctrl_c_ends_watching_as_expected_and_the_table_stays(sweep, monkeypatch
 
 
 def test_watching_into_a_pipe_gives_the_end_alone_and_json_line_by_line(tmp_path, monkeypatch, capsys):
-    folder = write_run(tmp_path, epochs=4, rows=3, state=archive.RUNNING)
-    lock = FileLock(folder / archive.LOCK_FILE)
+    folder = write_run(tmp_path, epochs=4, rows=3, state=RUNNING)
+    lock = FileLock(folder / LOCK_FILE)
     monkeypatch.setattr(status.time, "sleep", lambda _: lock.release())
     lock.acquire()
     assert status.main([str(tmp_path), "--watch"]) == 0
@@ -242,4 +243,4 @@ def test_a_real_sweep_is_seen_running_waiting_and_killed_with_a_run_not_started(
     time.sleep(0.1)
     first, second = overview([outputs]).runs
     assert (first.state, second.state) == ("killed", "not started")
-    assert archive.find_runs([outputs]) == [first.folder]
+    assert find_runs([outputs]) == [first.folder]

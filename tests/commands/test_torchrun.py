@@ -8,14 +8,13 @@ import signal
 import pandas as pd
 import pytest
 import torch
-from launched import pid_of, start, torchrun, wait_for_line, wait_until_gone
-from process import nc_run, only_run
-
-from nc_runner.runs import TIME_COLUMNS
+from helpers.launched import pid_of, start, torchrun, wait_for_line, wait_until_gone
+from helpers.process import nc_run, only_run
 
 EXACT = '''
 import torch
-from nc_runner.experiment.networks import resnet
+from nc_runner.columns import TIME_COLUMNS
+from nc_runner.networks import resnet
 
 
 class Exact(torch.nn.Module):
@@ -107,7 +106,7 @@ def test_twenty_epochs_on_two_processes_end_as_on_one(loss, tmp_path):
 def test_killed_processes_are_named_and_the_run_resumes_to_the_same_bits(tmp_path):
     """Killed are the writer and the other, in turn; per-process batch norm, a network with dropout."""
     shutil.copy(os.path.join(os.path.dirname(__file__), "../experiment/lab.py"), tmp_path / "lab.py")
-    command = (*SLOW, "net=custom", "net._target_=lab.TinyNetwork", "checkpoint_seconds=0")
+    command = (*SLOW, "net=custom", "net._target_=helpers.lab.TinyNetwork", "checkpoint_seconds=0")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
@@ -173,13 +172,13 @@ def test_a_stopped_run_goes_on_with_other_numbers_of_processes(tmp_path):
 def test_a_failure_of_one_process_is_said_once_and_the_sweep_goes_on(tmp_path):
     (tmp_path / "broken.py").write_text(
         "import os\n"
-        "from nc_runner.experiment.losses import mse\n"
+        "from nc_runner.training.losses import mse\n"
         "def loss(outputs, labels):\n"
         "    if os.environ.get('RANK') == '1' and outputs.requires_grad:\n"
         "        raise ValueError('one loss only breaks')\n"
         "    return mse(outputs, labels)\n"
     )
-    command = ("loss._target_=broken.loss,nc_runner.experiment.losses.mse", *PLAIN, "epochs=1")
+    command = ("loss._target_=broken.loss,nc_runner.training.losses.mse", *PLAIN, "epochs=1")
     result = torchrun("-m", *command, cwd=tmp_path)
     assert result.returncode == 1
     assert "2 runs, 1 complete, 1 failed" in result.stdout

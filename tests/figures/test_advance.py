@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.synthetic import write_run
 from matplotlib.collections import LineCollection
-from synthetic import write_run
 
-from nc_runner import collapse, runs
+from nc_runner import collapse
 from nc_runner.figures import draw
 from nc_runner.figures.advance import phi, phi_advance, phi_advance_spread
 from nc_runner.figures.summary import summarise
+from nc_runner.runs.reader import read_run
 
 START = torch.tensor([4.0, 2.0, 0.5], dtype=torch.float64)
 
@@ -21,7 +22,7 @@ def lawful_run(root, law="projected", **change):
     spectra = collapse.central_path(START, torch.arange(41.0) ** 3, 4, 10, law)
     columns = {f"snr_{j + 1}": (lambda epoch, j=j: float(spectra[epoch, j])) for j in range(3)}
     folder = write_run(root, epochs=40, num_classes=4, change={**columns, **change})
-    return runs.read_run(folder)
+    return read_run(folder)
 
 
 @pytest.mark.parametrize("law", ["projected", "raw"])

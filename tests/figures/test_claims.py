@@ -5,16 +5,17 @@ import io
 import math
 
 import pytest
+from helpers.synthetic import write_run
 from rich.console import Console
-from synthetic import write_run
 
-from nc_runner import runs as archive
 from nc_runner.figures import claims
 from nc_runner.figures.claims import FAILS, HOLDS, UNTOLD, judge, overall
+from nc_runner.runs.reader import read_run
+from nc_runner.runs.record import DIVERGED, FAILED, INTERRUPTED, RUNNING
 
 
 def read(*folders):
-    return [archive.read_run(folder) for folder in folders]
+    return [read_run(folder) for folder in folders]
 
 
 def accuracy(reached):
@@ -65,7 +66,7 @@ def test_without_a_terminal_phase_its_claims_cannot_be_told(tmp_path):
     assert of_one_run(tmp_path / "still", "nc1_falls", change=never).verdict == HOLDS
 
 
-@pytest.mark.parametrize("state", [archive.RUNNING, archive.INTERRUPTED, archive.DIVERGED, archive.FAILED])
+@pytest.mark.parametrize("state", [RUNNING, INTERRUPTED, DIVERGED, FAILED])
 def test_an_unfinished_run_tells_nothing(tmp_path, state):
     runs = read(write_run(tmp_path, epochs=10, rows=6, state=state, change=accuracy(2)))
     assert {judgement.verdict for judgement in judge(runs)} == {UNTOLD}

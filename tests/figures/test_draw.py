@@ -6,17 +6,18 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
+from helpers.synthetic import write_run
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
-from synthetic import write_run
 
-from nc_runner import runs as archive
 from nc_runner.figures import draw
 from nc_runner.figures.style import BLUE, ORANGE
+from nc_runner.runs.reader import read_run
+from nc_runner.runs.record import DIVERGED, FAILED, INTERRUPTED, RUNNING
 
 
 def read(*folders):
-    return [archive.read_run(folder) for folder in folders]
+    return [read_run(folder) for folder in folders]
 
 
 def figure_of(name, runs):
@@ -146,10 +147,10 @@ def test_several_seeds_are_drawn_thinner_in_one_colour(tmp_path):
 @pytest.mark.parametrize(
     ("state", "marker", "words"),
     [
-        (archive.RUNNING, "o", "still running or interrupted"),
-        (archive.INTERRUPTED, "o", "still running or interrupted"),
-        (archive.DIVERGED, "X", "diverged or failed"),
-        (archive.FAILED, "X", "diverged or failed"),
+        (RUNNING, "o", "still running or interrupted"),
+        (INTERRUPTED, "o", "still running or interrupted"),
+        (DIVERGED, "X", "diverged or failed"),
+        (FAILED, "X", "diverged or failed"),
     ],
 )
 def test_a_run_that_is_not_complete_ends_in_a_marker(tmp_path, state, marker, words):

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
-from nc_runner import flow_runs
 from nc_runner.figures.flow import CATALOGUE, draw_flow
+from nc_runner.runs import flows
 
 ENTRIES = {entry.name: entry for entry in CATALOGUE}
 
@@ -21,13 +21,13 @@ def made_flow(root, laws=("projected",), seed=0, off=1.0):
     for law in laws:
         for t in np.logspace(0, 6, 13):
             omega = 2 * t**0.25, t**0.25 * t / (t + 100)
-            row = dict.fromkeys(flow_runs.MEASURES, 1 / t) | {"nc4_ncc_mismatch": 0.0 if t > 10 else 0.5}
+            row = dict.fromkeys(flows.MEASURES, 1 / t) | {"nc4_ncc_mismatch": 0.0 if t > 10 else 0.5}
             for j, value in enumerate(omega, start=1):
                 row |= {f"exact_omega_{j}": value, f"omega_{j}": off * value}
             rows.append({"law": law, "time": 45 * t, **row})
-    folder = root / flow_runs.folder_name(settings)
-    flow_runs.write_flow(folder, settings, rows)
-    return flow_runs.read_flow(folder)
+    folder = root / flows.folder_name(settings)
+    flows.write_flow(folder, settings, rows)
+    return flows.read_flow(folder)
 
 
 def exact_lines(axes):
@@ -86,4 +86,4 @@ def test_a_measure_that_is_zero_ends_its_line(tmp_path):
 
 
 def test_every_curve_names_a_column_of_the_archive():
-    assert {curve.column for entry in CATALOGUE for curve in entry.curves} <= set(flow_runs.MEASURES)
+    assert {curve.column for entry in CATALOGUE for curve in entry.curves} <= set(flows.MEASURES)

@@ -2,21 +2,21 @@
 
 import numpy as np
 import pytest
+from helpers.synthetic import write_run
 from matplotlib.lines import Line2D
-from synthetic import write_run
 
-from nc_runner import runs as archive
+from nc_runner.columns import LAYER_COLUMNS
 from nc_runner.commands import plot
 from nc_runner.figures import draw
 from nc_runner.figures.layers import LAYER_CATALOGUE, shown_epochs
-from nc_runner.runs import LAYER_COLUMNS
+from nc_runner.runs.reader import read_run
 
 FEW = ("stem", "layer1", "layer2", "layer3")
 MANY = tuple(f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(4))
 
 
 def read(*folders):
-    return [archive.read_run(folder) for folder in folders]
+    return [read_run(folder) for folder in folders]
 
 
 def figure_of(name, runs):

@@ -12,14 +12,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import write_run
+from helpers.synthetic import write_run
 
-from nc_runner import flow_runs
-from nc_runner import runs as archive
 from nc_runner.figures import report
 from nc_runner.figures.claims import CLAIMS, UNTOLD, judge, overall
 from nc_runner.figures.report_runs import IDENTITY, entries, short_folders, tidy_table
 from nc_runner.figures.summary import by_cell, summarise
+from nc_runner.runs import flows
+from nc_runner.runs.reader import read_run
+from nc_runner.runs.record import METRICS_FILE, RUN_FILE
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 244.8 190.4"/>'
@@ -59,7 +60,7 @@ class Page(HTMLParser):
 
 
 def read(*folders):
-    return by_cell([archive.read_run(folder) for folder in folders])
+    return by_cell([read_run(folder) for folder in folders])
 
 
 def page_of(runs, tmp_path, flows=(), pictures=()):
@@ -210,7 +211,7 @@ def test_the_download_is_every_row_of_every_run_with_all_digits(tmp_path):
 
 def test_a_column_named_like_the_runs_own_does_not_take_its_place(tmp_path):
     folder = write_run(tmp_path, epochs=2)
-    table = folder / archive.METRICS_FILE
+    table = folder / METRICS_FILE
     header, *rows = table.read_text().splitlines()
     table.write_text("\n".join([f"{header},net,</script>", *(f"{row},1,2" for row in rows)]) + "\n")
     (run,) = read(folder)
@@ -233,7 +234,7 @@ def test_the_same_runs_give_the_same_page(tmp_path):
 def hostile(tmp_path):
     """A run whose folder, names, settings and reason are markup, quotes, and characters that are none."""
     folder = write_run(tmp_path, epochs=3)
-    record = json.loads((folder / archive.RUN_FILE).read_text())
+    record = json.loads((folder / RUN_FILE).read_text())
     name = f"{HOSTILE}'\"`{{{{ 7*7 }}}}\u202e\x00\n\ud800"
     record["settings"] |= {
         "net": {"name": name, name: name},
@@ -246,8 +247,8 @@ def hostile(tmp_path):
     record |= {"state": "failed", "reason": name, name: name, "started": name, "versions": [name]}
     moved = tmp_path / HOSTILE.replace("/", "∕")
     folder.rename(moved)
-    (moved / archive.RUN_FILE).write_text(json.dumps(record))
-    table = moved / archive.METRICS_FILE
+    (moved / RUN_FILE).write_text(json.dumps(record))
+    table = moved / METRICS_FILE
     header, *rows = table.read_text().splitlines()
     column = "<b>bold</b>"
     table.write_text("\n".join([f"{header},{column}", *(f"{row},1" for row in rows)]) + "\n")
@@ -295,11 +296,9 @@ def test_flows_alone_have_a_page_too(tmp_path):
         "classes": 3, "features": 2, "samples": 4, "spectrum": [2.0, 1.0], "seed": 0,
         "laws": ["raw"], "times": [1.0, 2.0], "per_decade": 1, "threads": 1,
     }  # fmt: skip
-    rows = [
-        {key: "raw" if key == "law" else time for key in flow_runs.columns(2)} for time in settings["times"]
-    ]
-    flow_runs.write_flow(tmp_path / "flow", settings, rows, versions={"torch": "2.9"})
-    page = Page(page_of([], tmp_path, [flow_runs.read_flow(tmp_path / "flow")], ["flow_ratios"]))
+    rows = [{key: "raw" if key == "law" else time for key in flows.columns(2)} for time in settings["times"]]
+    flows.write_flow(tmp_path / "flow", settings, rows, versions={"torch": "2.9"})
+    page = Page(page_of([], tmp_path, [flows.read_flow(tmp_path / "flow")], ["flow_ratios"]))
     for words in ("Neural Collapse in 1 flow", "Flows C = 3, P = 2, n = 4", "torch 2.9", "per_decade 1"):
         assert words in page.text
     assert "Do the paper" not in page.text

@@ -8,13 +8,14 @@ import subprocess
 
 import pandas as pd
 import pytest
-from synthetic import write_run
+from helpers.synthetic import write_run
 
-from nc_runner import runs as archive
 from nc_runner.commands import plot
 from nc_runner.figures.draw import jobs
 from nc_runner.figures.report_runs import short_folders, tidy_table
 from nc_runner.figures.summary import by_cell, summarise
+from nc_runner.runs.reader import find_runs, read_run
+from nc_runner.runs.record import RUN_FILE
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -52,9 +53,9 @@ def outputs(tmp_path_factory):
     write_run(root, "resnet8", "mnist", "ce", epochs=12, change={"train_accuracy": 0.5, "nc1": 2e-5})
     write_run(root, "resnet8", "cifar10", "ce", epochs=12, rows=0, state="running")
     folder = write_run(root, "resnet8", "mnist", epochs=12, rows=5, state="failed", change={"nc1": 100.0})
-    record = json.loads((folder / archive.RUN_FILE).read_text())
+    record = json.loads((folder / RUN_FILE).read_text())
     record["settings"] |= {"net": {"name": HOSTILE}, "data": {"name": HOSTILE}, "epochs": HOSTILE}
-    (folder / archive.RUN_FILE).write_text(json.dumps(record | {"reason": HOSTILE, HOSTILE: HOSTILE}))
+    (folder / RUN_FILE).write_text(json.dumps(record | {"reason": HOSTILE, HOSTILE: HOSTILE}))
     folder.rename(root / HOSTILE.replace("/", "∕"))
     assert plot.main([str(root), "--html", "--format", "svg"]) == 0
     return root
@@ -62,7 +63,7 @@ def outputs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(outputs):
-    return by_cell([archive.read_run(folder) for folder in archive.find_runs([outputs])])
+    return by_cell([read_run(folder) for folder in find_runs([outputs])])
 
 
 class Visit:

@@ -4,9 +4,9 @@ import io
 
 import numpy as np
 import pytest
+from helpers.synthetic import write_run
 from matplotlib.patches import Polygon
 from rich.console import Console
-from synthetic import write_run
 from test_draw import curves, figure_of, legend_words, read, vertical_lines
 
 from nc_runner.figures.seeds import SeedGroup, group_seeds

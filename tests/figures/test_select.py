@@ -1,16 +1,16 @@
 """Which runs of a cell nc-plot looks at."""
 
 import pytest
-from synthetic import write_run
+from helpers.synthetic import write_run
 
-from nc_runner import runs as archive
 from nc_runner.commands import plot
 from nc_runner.figures.select import RULES, select
+from nc_runner.runs.reader import read_run
 
 
 def run(root, accuracy, **options):
     folder = write_run(root, **{"epochs": 3, "change": {"test_accuracy": accuracy}, **options})
-    return archive.read_run(folder)
+    return read_run(folder)
 
 
 def test_the_command_offers_every_rule():

@@ -5,15 +5,16 @@ import io
 import math
 
 import pytest
+from helpers.synthetic import write_run
 from rich.console import Console
-from synthetic import write_run
 
-from nc_runner import runs as archive
+from nc_runner.columns import COLUMNS
 from nc_runner.figures.summary import by_cell, print_table, summarise, terminal_phase_start, write_summary
+from nc_runner.runs.reader import read_run
 
 
 def read(*folders):
-    return [archive.read_run(folder) for folder in folders]
+    return [read_run(folder) for folder in folders]
 
 
 def test_the_terminal_phase_is_the_first_epoch_reached_even_where_epochs_are_skipped(tmp_path):
@@ -42,7 +43,7 @@ def test_a_line_holds_the_last_value_of_every_metric(tmp_path):
     )
     line = summarise(run)
     last = run.rows.iloc[-1]
-    for column in set(archive.COLUMNS) - {"epoch", "lr"}:
+    for column in set(COLUMNS) - {"epoch", "lr"}:
         assert line[column] == last[column]
     assert line["perp_over_ls"] == pytest.approx(last["mse_perp"] / last["mse_ls"])
     expected = {

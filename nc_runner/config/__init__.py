@@ -1,0 +1,1 @@
+"""The settings: typed, checked once, frozen after. Imports no torch."""

@@ -1,0 +1,1 @@
+"""The images: raw data sets, files, and tensors that are resident or streamed."""

@@ -1,0 +1,235 @@
+"""A data set as training uses it: one uint8 tensor per split, resident on the device, and its normalisation.
+
+There is no DataLoader: a batch is one indexing operation on the resident tensor, one conversion to float.
+What does not fit into memory is streamed, with the same images in the same order: see streaming.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nc_runner.config.plugins import callable_name
+from nc_runner.data.ood import load_ood
+from nc_runner.data.standard import RawSplit, load_raw
+from nc_runner.data.streaming import (
+    BLOCK,
+    StreamedSplit,
+    channel_moments,
+    fits,
+    worker_count,
+)
+from nc_runner.errors import ConfigError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images (N, C, H, W) as uint8, contiguous, and labels (N,) as int64, on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+        return tuple(self.images.shape)
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+    def to(self, device: torch.device | str) -> Split:
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def part(self, rows: slice) -> Split:
+        """Some of the images, neighbours."""
+        return Split(self.images[rows], self.labels[rows])
+
+    def batches(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each row of ``indices`` (steps, B): images (B, C, H, W) uint8, and labels (B,)."""
+        for index in indices:
+            yield self.images[index], self.labels[index]
+
+    def blocks(self, size: int) -> Iterator[Tensor]:
+        """All images in order, ``size`` at a time."""
+        yield from torch.split(self.images, size)
+
+
+AnySplit = Split | StreamedSplit
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Both splits, resident or streamed, and the per-channel mean and std of pixels scaled to [0, 1].
+
+    ``fingerprint`` is the SHA-256 of shapes, images and labels of both splits as they are here, subset and
+    padded: runs with equal fingerprints had the same images and labels, in the same order.
+    """
+
+    train: AnySplit
+    test: AnySplit
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    name: str
+    fingerprint: str
+    ood: Tensor | None = None  # (M, C, H, W) uint8: out-of-distribution images, for the measurement alone
+    _scale: Tensor = field(init=False, repr=False)  # (C, 1, 1) float32 on the splits' device
+    _shift: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        device = self.train.device
+        mean, std = np.array(self.mean), np.array(self.std)
+        for key, value in (("_scale", 1 / (255 * std)), ("_shift", -mean / std)):
+            tensor = torch.tensor(value, dtype=torch.float32, device=device).view(-1, 1, 1)
+            object.__setattr__(self, key, tensor)
+
+    @property
+    def in_channels(self) -> int:
+        return self.train.shape[1]
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of an image, padding included: only square images pass ``datasets.check``."""
+        return self.train.shape[2]
+
+    @property
+    def device(self) -> torch.device:
+        return self.train.device
+
+    def to(self, device: torch.device | str) -> Dataset:
+        ood = None if self.ood is None else self.ood.to(device)
+        return replace(self, train=self.train.to(device), test=self.test.to(device), ood=ood)
+
+    def normalise(self, images: Tensor, channels_last: bool) -> Tensor:
+        """(B, C, H, W) uint8 on the data set's device -> (pixel/255 - mean) / std, float32, same shape.
+
+        Computed as pixel * scale + shift with both factors rounded to float32 once.
+        """
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        floats = images.to(torch.float32, memory_format=layout)
+        return floats.mul_(self._scale).add_(self._shift)
+
+
+def load_dataset(
+    settings: Mapping[str, Any],
+    seed: int,
+    ood: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Dataset:
+    """From the resolved ``data`` settings to a data set on the CPU.
+
+    ``seed`` decides which images ``samples_per_class`` takes, and nothing else. ``ood`` names a data set of
+    conf/data, whose test images come along, made to fit: see :mod:`nc_runner.data.ood`. ``device`` is
+    the one that it is meant for: what does not fit there is streamed. A ``mean`` or ``std`` that is not given
+    is computed of the whole train set's pixels, before a subset is taken and before padding.
+
+    Raises:
+        ConfigError: the settings do not fit this data set.
+        DataError: its files are missing, damaged, or not what their name says.
+    """
+    raw = load_raw(settings)
+    channels, pad = raw.train.images.shape[3], int(settings.get("pad") or 0)
+    whole = _streamed(raw.train, None, 0, settings)
+    moments = dict(zip(("mean", "std"), _moments(settings, whole), strict=True))
+    mean, std = (_per_channel(moments[key], key, channels) for key in ("mean", "std"))
+    rows, per_class = None, settings.get("samples_per_class")
+    if per_class is not None:
+        rows = balanced_subset(raw.train.labels, raw.num_classes, per_class, seed)
+    parts = [_streamed(raw.train, rows, pad, settings), _streamed(raw.test, None, pad, settings)]
+    resident = fits(settings, sum(math.prod(part.shape) for part in parts), torch.device(device))
+    train, test = (_resident(part) if resident else part for part in parts)
+    return Dataset(
+        train=train,
+        test=test,
+        num_classes=int(raw.num_classes),
+        mean=mean,
+        std=std,
+        name=str(settings.get("name") or callable_name(str(settings["_target_"]))),
+        fingerprint=_fingerprint(train, test),
+        ood=None if ood is None else load_ood(ood, settings, train.shape[1:]),
+    )
+
+
+def balanced_subset(
+    labels: NDArray[np.int64], num_classes: int, per_class: int, seed: int
+) -> NDArray[np.int64]:
+    """Indices of ``per_class`` images of every class, drawn with ``seed``, in the order of the file."""
+    counts = np.bincount(labels, minlength=num_classes)
+    smallest = int(counts.argmin())
+    if per_class > counts[smallest]:
+        raise ConfigError(
+            f"data.samples_per_class={per_class}, but class {smallest} has {counts[smallest]} images\n"
+            f"give data.samples_per_class={counts[smallest]} or less, or null for all images"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    taken = []
+    for label in range(num_classes):
+        members = np.flatnonzero(labels == label)
+        taken.append(members[torch.randperm(len(members), generator=generator)[:per_class].numpy()])
+    return np.sort(np.concatenate(taken))
+
+
+def _per_channel(value: Any, key: str, channels: int) -> tuple[float, ...]:
+    """One number for each channel; a single one counts for all."""
+    numbers = tuple(map(float, value)) if isinstance(value, (list, tuple)) else (float(value),)
+    if len(numbers) == 1:
+        return numbers * channels
+    if len(numbers) != channels:
+        raise ConfigError(
+            f"data.{key} has {len(numbers)} numbers, but the images have {channels} channel(s)\n"
+            f"give data.{key} one number per channel, or a single one for all"
+        )
+    return numbers
+
+
+def _streamed(
+    split: RawSplit, rows: NDArray[np.int64] | None, pad: int, settings: Mapping[str, Any]
+) -> StreamedSplit:
+    """The chosen ``rows`` of a raw split, with ``pad`` zero pixels on each side: black, as in the paper."""
+    rows = np.arange(len(split.labels)) if rows is None else rows
+    workers = worker_count(settings, split.images)
+    return StreamedSplit(split.images, rows, torch.from_numpy(split.labels[rows]), pad, workers)
+
+
+def _resident(split: StreamedSplit) -> Split:
+    images = torch.empty(split.shape, dtype=torch.uint8)
+    start = 0
+    for block in split.blocks(BLOCK):
+        images[start : start + len(block)] = block
+        start += len(block)
+    return Split(images, split.labels)
+
+
+def _moments(settings: Mapping[str, Any], train: StreamedSplit) -> tuple[Any, Any]:
+    """``data.mean`` and ``data.std`` as they are given; what is not given is computed."""
+    mean, std = settings["mean"], settings["std"]
+    if mean is not None and std is not None:
+        return mean, std
+    own_mean, own_std = channel_moments(train)
+    if std is None and not min(own_std) > 0:
+        raise ConfigError(
+            "data.std cannot be computed: all pixels of a channel are equal\ngive it as data.std=[NUMBER]"
+        )
+    return own_mean if mean is None else mean, own_std if std is None else std
+
+
+def _fingerprint(*splits: AnySplit) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(repr(tuple(split.shape)).encode())
+        for images in split.blocks(BLOCK):
+            digest.update(images.numpy().data)
+        digest.update(split.labels.numpy().astype("<i8").data)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The processes of one run: ranks, collectives, and each rank's share."""

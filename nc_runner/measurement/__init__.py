@@ -1,0 +1,1 @@
+"""The instrument: a model and batches in, a row of numbers out."""

@@ -1,0 +1,181 @@
+"""Collapse of inner layers: outputs caught during the measurement's forward pass, and their numbers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nc_runner.collapse import ClassStatistics, collapse_metrics, ncc_mismatch
+from nc_runner.config.plugins import reason
+from nc_runner.data.dataset import Dataset
+from nc_runner.distributed.group import ALONE, Processes
+from nc_runner.errors import ConfigError
+from nc_runner.networks import Network
+
+SPLITS = ("train", "test")
+MEASURES = ("nc1", "nc2_equinorm_means", "nc2_equiangular_means", "nc2_maxangle_means")
+
+
+@dataclass(eq=False)
+class InnerLayers:
+    """Modules by name, in the order in which a forward pass leaves them; with none, nothing is measured.
+
+    From a pass to :meth:`rows` the pooled outputs of all layers are kept, float32 on the network's device,
+    4 bytes for each image and feature: the nearest class mean needs the means of the whole pass.
+    """
+
+    modules: dict[str, nn.Module]
+    _seen: dict[str, dict[str, list[Tensor]]] = field(default_factory=dict, repr=False)
+
+    @contextmanager
+    def listen(self, split: str) -> Iterator[None]:
+        """Catch the outputs of all layers in the forward passes within, as those of ``split``."""
+        caught: dict[str, list[Tensor]] = {name: [] for name in self.modules}
+        self._seen[split] = caught
+
+        def catch(name: str, _: nn.Module, args: Any, output: Tensor) -> None:
+            caught[name].append(pooled(output))
+
+        with ExitStack() as hooks:
+            for name, module in self.modules.items():
+                hooks.callback(module.register_forward_hook(partial(catch, name)).remove)
+            yield
+
+    def rows(self, dataset: Dataset, epoch: int, processes: Processes = ALONE) -> list[dict[str, Any]]:
+        """The lines of ``layers.csv`` for what was heard of both splits, which is then forgotten."""
+        heard, self._seen = self._seen, {}
+        labels = [processes.part(split).labels for split in (dataset.train, dataset.test)]
+        rows = []
+        for depth, name in enumerate(self.modules, start=1):
+            train, test = (
+                torch.cat(heard[split].pop(name))[: len(y)] for split, y in zip(SPLITS, labels, strict=True)
+            )
+            measures = layer_metrics(train, labels[0], test, labels[1], dataset.num_classes, processes)
+            rows.append(
+                {"epoch": epoch, "layer": name, "depth": depth, "features": train.shape[1], **measures}
+            )
+        return rows
+
+
+def pooled(output: Tensor) -> Tensor:
+    """A layer's output (B, P), or its maps (B, P, H, W) averaged over space, as (B, P) float32.
+
+    Always a copy: the next layer may work in place, as ReLU(inplace=True) does.
+    """
+    features = output if output.ndim == 2 else output.float().mean(dim=(2, 3))
+    return features.to(torch.float32, copy=output.ndim == 2)
+
+
+def layer_metrics(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    num_classes: int,
+    processes: Processes = ALONE,
+) -> dict[str, float]:
+    """NC1, NC2 of the class means, and the accuracies of the nearest class mean, of any features.
+
+    Args:
+        train, test: (N, P), of the train and the test set, or this process's part of them; labels (N,).
+
+    Returns:
+        ``nc1`` and ``nc2_*_means`` of the train set, as :func:`nc_runner.collapse.collapse_metrics` defines
+        them; ``ncc_accuracy``, ``test_ncc_accuracy``: share of samples nearest to their class's train mean.
+    """
+    stats = ClassStatistics(num_classes, train.shape[1])
+    stats.update(train, train_labels)
+    stats = processes.merge(stats)
+    measures = collapse_metrics(stats, stats.centred_means)  # no classifier here; its columns are left out
+    return {measure: measures[measure] for measure in MEASURES} | {
+        "ncc_accuracy": 1 - processes.mean(ncc_mismatch(train, train_labels, stats.means), len(train)),
+        "test_ncc_accuracy": 1 - processes.mean(ncc_mismatch(test, test_labels, stats.means), len(test)),
+    }
+
+
+def find_layers(network: Network, patterns: Sequence[str], images: Tensor, *, refitted: bool) -> InnerLayers:
+    """The layers that ``analysis.layers`` names, checked on one pass of ``images`` (B, C, H, W) in eval mode.
+
+    In a pattern ``*`` and ``?`` stand for letters within one part of a dotted name, ``**`` for any number of
+    parts: ``layer*`` finds layer1 but not layer1.0, ``layer*.*`` the blocks. ``refitted``: the classifier is
+    replaced between the pass and the row (least_squares), so its output then is not the row's.
+
+    Raises ConfigError when a pattern finds nothing, or a layer whose output is not (B, P) or (B, P, H, W).
+    """
+    modules = {name: module for name, module in network.model.named_modules() if name}
+    chosen: dict[str, nn.Module] = {}
+    for pattern in patterns:
+        found = {n: m for n, m in modules.items() if _matches(n.split("."), pattern.split("."))}
+        if not found:
+            near = difflib.get_close_matches(pattern, modules, n=3, cutoff=0.5)
+            known = f"did you mean {', '.join(near)}?" if near else f"it has {_few(list(modules))}"
+            raise ConfigError(f"analysis.layers: no module of the network matches {pattern}\n{known}")
+        chosen |= found
+    outputs = _outputs(network, chosen, images) if chosen else {}
+    for name, module in chosen.items():
+        if problem := _problem(outputs[name], len(images)):
+            raise ConfigError(f"analysis.layers: {name} cannot be measured: {problem}\nleave it out")
+        if refitted and network.classifier in module.modules():
+            raise ConfigError(
+                f"analysis.layers: {name} holds the classifier, which classifier=least_squares refits after "
+                "the forward pass\nleave it out"
+            )
+    return InnerLayers({name: chosen[name] for name in outputs})
+
+
+def _matches(name: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not name
+    if pattern[0] == "**":
+        return any(_matches(name[skipped:], pattern[1:]) for skipped in range(len(name) + 1))
+    return bool(name) and fnmatchcase(name[0], pattern[0]) and _matches(name[1:], pattern[1:])
+
+
+def _few(names: Sequence[str]) -> str:
+    tops = [name for name in names if "." not in name]
+    return ", ".join(tops[:8]) + (", ..." if len(names) > len(tops[:8]) else "")
+
+
+def _outputs(network: Network, modules: dict[str, nn.Module], images: Tensor) -> dict[str, list[Any]]:
+    """What each module returned in one pass, by name in the order of return; last those never called."""
+    returned: dict[str, list[Any]] = {}
+    modes = {module: module.training for module in network.model.modules()}
+
+    def note(name: str, _: nn.Module, args: Any, output: Any) -> None:
+        returned.setdefault(name, []).append(output)
+
+    with ExitStack() as hooks:
+        for name, module in modules.items():
+            hooks.callback(module.register_forward_hook(partial(note, name)).remove)
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                network.model.eval()(images)
+        except Exception as error:
+            raise ConfigError(f"analysis.layers: the network fails in a pass: {reason(error)}") from error
+        finally:
+            for module, training in modes.items():
+                module.training = training
+    return returned | {name: [] for name in modules if name not in returned}
+
+
+def _problem(outputs: list[Any], count: int) -> str | None:
+    """Why these outputs of one layer in one pass of ``count`` images cannot be measured, or None."""
+    if len(outputs) != 1:
+        return f"it is called {len(outputs)} times in a forward pass, not once"
+    (output,) = outputs
+    if not isinstance(output, Tensor):
+        return f"it returns an object of type {type(output).__name__}, not a tensor"
+    if output.ndim not in (2, 4) or len(output) != count or not output.is_floating_point():
+        return (
+            f"its output for {count} images is {tuple(output.shape)} of {str(output.dtype)[6:]}; "
+            "floats in (images, features) or (images, maps, height, width) are needed"
+        )
+    return None

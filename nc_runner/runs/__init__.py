@@ -1,0 +1,1 @@
+"""The archive: run folders, their records and tables, and the lists of sweeps. Imports no torch."""

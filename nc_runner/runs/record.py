@@ -1,0 +1,142 @@
+"""The archive: the one module that knows a run folder's file names and column names. Imports no torch.
+
+A run folder holds ``metrics.csv`` (a row for each analysed epoch), ``run.json`` (state, settings, versions,
+device, times, data fingerprint), ``checkpoint.pt``, ``nc-run.log`` and Hydra's own ``.hydra/``; with
+``analysis.layers`` also ``layers.csv`` (a line for each layer at each analysed epoch). The lab writes
+through :class:`RunWriter`; figures read through :func:`find_runs` and :func:`read_run`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nc_runner.columns import LAYER_COLUMNS, metric_columns
+from nc_runner.errors import RunFolderError
+from nc_runner.runs.tables import Table, parse_numbers
+from nc_runner.runs.tables import unused_name as unused_name
+from nc_runner.runs.tables import write_atomically as write_atomically
+
+if TYPE_CHECKING:
+    pass
+
+METRICS_FILE = "metrics.csv"
+LAYERS_FILE = "layers.csv"
+RUN_FILE = "run.json"
+CHECKPOINT_FILE = "checkpoint.pt"
+PREVIOUS_CHECKPOINT_FILE = "checkpoint.previous.pt"
+LOG_FILE = "nc-run.log"
+LOCK_FILE = "run.lock"
+SWEEPS_FOLDER = (
+    ".sweeps"  # in an outputs folder: the lists of runs that sweeps were going to make (sweeps.py)
+)
+REPLACED = ".replaced-"  # NAME.replaced-1: what overwrite=true kept beside NAME
+
+ANEW = "remove the folder, or let nc-run start anew beside it with overwrite=true"
+
+CUT_SHORT = "its last line was cut short and is left out"
+
+FORMAT = 1  # of the run folder; raised when an older nc-runner could misread a newer folder
+
+# run.json's "state"
+RUNNING, COMPLETE, INTERRUPTED, DIVERGED, FAILED = "running", "complete", "interrupted", "diverged", "failed"
+STATES = (RUNNING, COMPLETE, INTERRUPTED, DIVERGED, FAILED)
+
+
+def folder_name(settings: Mapping[str, Any], deciding: Mapping[str, Any]) -> str:
+    """The folder of a run, below the outputs folder: equal for equal deciding settings, else different.
+
+    ``mse-resnet18-cifar10/lr0.0184-seed0-1f0c3a9b``: a part to read, then a hash of all that decides.
+    """
+    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+    cell = "-".join(str(settings[group]["name"]) for group in ("loss", "net", "data"))
+    return f"{cell}/lr{settings['lr']:.6g}-seed{settings['seed']}-{digest}"
+
+
+def read_run_file(folder: Path) -> dict[str, Any]:
+    """``run.json`` as a dict. Raises :class:`RunFolderError` when it is missing or not one of ours."""
+    path = folder / RUN_FILE
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RunFolderError(f"{folder} is not a run folder: it has no {RUN_FILE}") from None
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise RunFolderError(f"{path} is damaged: it is not JSON\n{ANEW}") from None
+    if not isinstance(content, dict) or content.get("state") not in STATES:
+        raise RunFolderError(f"{path} is not an nc-run record: it names no state\n{ANEW}")
+    if not isinstance(content.get("format"), int) or content["format"] > FORMAT:
+        raise RunFolderError(f"{path} was made by a newer nc-runner\nupgrade this one to read it")
+    for entry in ("settings", "deciding"):
+        if not isinstance(content.get(entry, {}), dict):
+            raise RunFolderError(f"{path} is damaged: its entry {entry} is no table of settings\n{ANEW}")
+    return content
+
+
+class RunWriter:
+    """Writes one run folder: rows as they come, and the run's state. Used by one process at a time."""
+
+    def __init__(self, folder: Path, num_classes: int, wider: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.columns = metric_columns(num_classes, wider)
+        self.rows = Table(folder / METRICS_FILE, self.columns)
+        self.layers = Table(folder / LAYERS_FILE, LAYER_COLUMNS)  # begun where analysis.layers asks for it
+        self.record: dict[str, Any] = {"format": FORMAT}
+
+    def update(self, **entries: Any) -> None:
+        """Set entries of ``run.json``, and write it."""
+        self.record.update(entries)
+        text = json.dumps(self.record, indent=2, default=str)
+        write_atomically(self.folder / RUN_FILE, (text + "\n").encode())
+
+    def start_rows(self, text: str | None = None) -> Path | None:
+        """Begin ``metrics.csv``: with its header, or with ``text``, the rows that a checkpoint kept.
+
+        Rows that came after the checkpoint are dropped: they will be computed again. A file that was
+        changed otherwise is first copied to the path that is returned.
+        """
+        return self.rows.start(text)
+
+    def rows_text(self) -> str:
+        """All that ``metrics.csv`` holds."""
+        return self.rows.text()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add one row; it is in the file, whole, when this returns. ``row`` has the columns as its keys."""
+        self.rows.append(row)
+
+
+def rows_digest(folder: Path) -> str | None:
+    """SHA-256 of ``metrics.csv``, and of ``layers.csv`` where there is one; None where it cannot be read.
+
+    A finished run's record holds it.
+    """
+    layers = folder / LAYERS_FILE
+    try:
+        content = (folder / METRICS_FILE).read_bytes() + (layers.read_bytes() if layers.exists() else b"")
+    except OSError:
+        return None
+    return hashlib.sha256(content).hexdigest()
+
+
+def last_row(folder: Path) -> dict[str, float]:
+    """The last whole row of a run, without pandas; empty where there is none."""
+    rows = last_rows(folder, 1)
+    return rows[-1] if rows else {}
+
+
+def last_rows(folder: Path, count: int) -> list[dict[str, float]]:
+    """The last ``count`` whole rows of a run, without pandas; lines that are no row are left out."""
+    try:
+        text = (folder / METRICS_FILE).read_text()
+    except (OSError, UnicodeDecodeError):
+        return []
+    header = text.partition("\n")[0].split(",")
+    lines = text.partition("\n")[2].rpartition("\n")[0].rsplit("\n", count)[-count:]
+    values = (parse_numbers(line.split(","), len(header)) for line in lines if line)
+    return [dict(zip(header, row, strict=True)) for row in values if row]

@@ -1,0 +1,1 @@
+"""The lab: optimizers, losses, trainer and checkpoints; one run from its settings to its record."""

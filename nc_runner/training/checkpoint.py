@@ -1,0 +1,137 @@
+"""Checkpoints: written whole or not at all, read without running code, refused when a bit has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nc_runner.errors import RunFolderError
+from nc_runner.runs.record import CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE
+
+FORMAT = 1
+
+
+def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write ``checkpoint.pt``; the one before is kept as ``checkpoint.previous.pt``.
+
+    At every moment at least one of the two is whole: temporary file, fsync, rename.
+    ``state`` holds tensors, numbers, strings, lists and dicts only.
+    """
+    path = folder / CHECKPOINT_FILE
+    temporary = path.with_name(path.name + ".tmp")
+    content = {**state, "format": FORMAT}
+    try:
+        with temporary.open("wb") as file:
+            torch.save({**content, "digest": _digest(content)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            path.replace(folder / PREVIOUS_CHECKPOINT_FILE)
+        temporary.replace(path)
+    except (OSError, RuntimeError):
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest whole checkpoint (None where the folder has none), and what was wrong with a newer one.
+
+    Raises RunFolderError when there are checkpoints but none is whole, or one is of a newer nc-runner.
+    """
+    problems = []
+    for name in (CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            state = _load(path)
+        except Exception as error:  # a damaged file can fail in any way inside torch's reader
+            problems.append(f"{path} is damaged ({type(error).__name__}: {_first_line(error)})")
+            continue
+        if state["format"] > FORMAT:
+            raise RunFolderError(f"{path} was made by a newer nc-runner\nupgrade this one to go on with it")
+        return state, problems
+    if problems:
+        raise RunFolderError(
+            f"{problems[0]}\nno checkpoint of this run is whole: start it anew with overwrite=true"
+        )
+    return None, []
+
+
+def drop_previous(folder: Path) -> None:
+    """A finished run needs one checkpoint only."""
+    (folder / PREVIOUS_CHECKPOINT_FILE).unlink(missing_ok=True)
+
+
+def random_state() -> dict[str, Any]:
+    """The state of every random generator that training may draw from."""
+    version, internal, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": [version, list(internal), gauss],
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Undo :func:`random_state`. A CUDA state is left out where the number of GPUs has changed."""
+    torch.set_rng_state(state["torch"])
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _load(path: Path) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not isinstance(state.get("format"), int):
+        raise ValueError("not an nc-runner checkpoint")
+    digest = state.pop("digest", None)
+    if state["format"] <= FORMAT and digest != _digest(state):
+        raise ValueError("its content does not match its checksum")
+    return state
+
+
+def _digest(content: Any) -> str:
+    """SHA-256 over a nest of dicts, lists, tensors and plain values."""
+    sha = hashlib.sha256()
+
+    def add(node: Any) -> None:
+        if isinstance(node, Tensor):
+            sha.update(f"tensor {node.dtype} {tuple(node.shape)}".encode())
+            sha.update(node.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(node, Mapping):
+            sha.update(f"dict {len(node)}".encode())
+            for key, value in node.items():
+                sha.update(repr(key).encode())
+                add(value)
+        elif isinstance(node, (list, tuple)):
+            sha.update(f"list {len(node)}".encode())
+            for value in node:
+                add(value)
+        else:
+            sha.update(repr(node).encode())
+
+    add(content)
+    return sha.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:120]

@@ -1,0 +1,153 @@
+import math
+
+import pytest
+import torch
+from helpers.lab import few_images, rows_of, settings_of, trainer_of
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from nc_runner.columns import TIME_COLUMNS
+from nc_runner.errors import DivergedError
+from nc_runner.networks import Network, resnet
+from nc_runner.training.losses import cross_entropy, mse
+from nc_runner.training.trainer import Trainer
+
+
+def without_times(rows):
+    return [{key: value for key, value in row.items() if key not in TIME_COLUMNS} for row in rows]
+
+
+def test_a_step_is_torchs_sgd_on_the_normalised_images():
+    """One epoch by hand: the same order, MSELoss on one-hot targets, momentum, weight decay on everything."""
+    trainer, by_hand = trainer_of("epochs=1"), trainer_of("epochs=1")
+    rows_of(trainer)
+    model, data = by_hand.network.model, by_hand.dataset
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    order = torch.randperm(32, generator=torch.Generator().manual_seed(0))
+    model.train()
+    trainer_of("epochs=1")  # brings the dropout's generator to where the trainer began
+    for index in order[:30].split(5):
+        images = (data.train.images[index].float() / 255 - 0.5) / 0.5
+        loss = torch.nn.MSELoss()(
+            model(images), torch.nn.functional.one_hot(data.train.labels[index], 10).float()
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for ours, theirs in zip(trainer.network.model.parameters(), model.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_the_learning_rate_drops_after_the_milestones():
+    trainer = trainer_of("epochs=350", "lr=0.05")
+    assert [trainer.lr_at(epoch) for epoch in (1, 116, 117, 233, 234, 350)] == pytest.approx(
+        [0.05, 0.05, 0.005, 0.005, 0.0005, 0.0005]
+    )
+    rows = rows_of(trainer_of("epochs=4", "lr_milestones=[2]", "lr_gamma=0.5", "lr=0.2"))
+    assert [row["lr"] for row in rows] == [0.2, 0.2, 0.1, 0.1]
+
+
+def test_the_last_incomplete_batch_is_dropped():
+    trainer = trainer_of("epochs=1", dataset=few_images(count=13))
+    steps = []
+    rows_of(trainer, on_step=lambda: steps.append(trainer.step))
+    assert max(steps) == 2  # 13 images in batches of 5
+
+
+def test_rows_come_for_the_analysed_epochs_alone():
+    rows = rows_of(trainer_of("epochs=6", "analysis.schedule=[1,4]"))
+    assert [row["epoch"] for row in rows] == [1, 4, 6]
+    assert all(row["train_seconds"] > 0 < row["analysis_seconds"] for row in rows)
+
+
+@pytest.mark.parametrize("loss", [mse, cross_entropy])
+def test_training_learns(loss):
+    rows = rows_of(trainer_of("epochs=60", "+net.width=64", loss=loss))
+    assert rows[-1]["train_accuracy"] == 1.0
+    assert rows[-1]["nc1"] < rows[0]["nc1"] / 2
+
+
+def test_the_same_seed_gives_the_same_rows_and_another_seed_others():
+    first, again, other = (rows_of(trainer_of("epochs=3", f"seed={seed}")) for seed in (1, 1, 2))
+    assert without_times(first) == without_times(again)
+    assert without_times(first) != without_times(other)
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 5, 6, 7, 9, 17, 25])
+def test_a_run_restored_at_any_step_or_measurement_goes_on_to_the_same_bit(stop_at):
+    class Stop(Exception):
+        pass
+
+    whole = rows_of(trainer_of("epochs=3", "analysis.batch_size=20"))
+    interrupted, rows, calls = trainer_of("epochs=3", "analysis.batch_size=20"), [], 0
+
+    def on_step():
+        nonlocal calls
+        calls += 1
+        if calls > stop_at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        interrupted.run(on_step, rows.append, lambda: None)
+    state = {
+        key: value.copy() if isinstance(value, dict) else value for key, value in interrupted.state().items()
+    }
+    torch.manual_seed(99)
+    resumed = trainer_of("epochs=3", "analysis.batch_size=20", "seed=0")
+    resumed.restore(state)
+    torch_state_after = rows + rows_of(resumed)
+    assert without_times(torch_state_after) == without_times(whole)
+
+
+def test_a_loss_that_is_not_finite_ends_training_with_epoch_rate_and_advice():
+    with pytest.raises(DivergedError, match=r"epoch [1-9].*lr=1e\+08\ntry a smaller .*lr=3.3e\+07"):
+        rows_of(trainer_of("epochs=50", "lr=1e8"))
+
+
+def test_on_the_central_path_the_classifier_is_the_least_squares_one_after_every_epoch():
+    trainer = trainer_of("epochs=5", "classifier=least_squares", "analysis.schedule=[2,5]")
+    before = trainer.network.model.hidden.weight.detach().clone()
+    rows = rows_of(trainer)
+    assert [row["epoch"] for row in rows] == [2, 5]
+    assert all(row["mse_perp"] < 1e-10 * row["mse_total"] for row in rows)
+    assert not trainer.network.model.hidden.weight.equal(before)
+    gradient = rows_of(trainer_of("epochs=5"))[-1]
+    assert gradient["mse_perp"] > 1e-4 * gradient["mse_total"]
+
+
+def test_bf16_training_follows_float32_training():
+    exact, coarse = rows_of(trainer_of("epochs=5")), rows_of(trainer_of("epochs=5", "precision=bf16"))
+    assert coarse[-1]["train_loss"] != exact[-1]["train_loss"]
+    assert math.isclose(coarse[-1]["train_loss"], exact[-1]["train_loss"], rel_tol=0.1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+@pytest.mark.parametrize("loss", [mse, cross_entropy])
+def test_no_step_asks_for_a_value_of_a_tensor(loss, precision, monkeypatch):
+    """On tensors without values: where a GPU would be waited for there is none to give, and torch says so."""
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, *_, **__: module)
+    settings = settings_of("net=resnet8", "epochs=1", "batch_size=5", f"precision={precision}")
+    steps = []
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        data = few_images(count=32).to("cpu")
+        model = resnet(8, num_classes=10, in_channels=1, image_size=8)
+        trainer = Trainer(settings, Network(model, model.fc), data, loss, torch.device("cpu"))
+        with pytest.raises(DataDependentOutputException):  # whether the loss is finite: once, after the steps
+            trainer.run(lambda: steps.append(trainer.step), lambda row: None, lambda: None)
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert trainer.epoch == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_no_synchronisation_inside_an_epoch_on_a_gpu():
+    trainer = trainer_of("epochs=1")
+    dataset = trainer.dataset.to("cuda")
+    settings = trainer.settings
+    gpu = type(trainer)(settings, trainer.network, dataset, mse, torch.device("cuda"))
+
+    def on_step():
+        if gpu.step == 1:
+            torch.cuda.set_sync_debug_mode("error")
+        if gpu.step == gpu.steps:
+            torch.cuda.set_sync_debug_mode("default")
+
+    rows_of(gpu, on_step)
