@@ -22,6 +22,7 @@ from nc_runner.runs.record import (
     METRICS_FILE,
     RUN_FILE,
     RUNNING,
+    STATES,
     RunWriter,
 )
 from nc_runner.runs.sweeps import SweepRecord
@@ -70,7 +71,7 @@ def measured(folder, epochs, schedule, rows_at, train, analysis, **settings):
     return folder
 
 
-@pytest.mark.parametrize("state", record.STATES)
+@pytest.mark.parametrize("state", STATES)
 def test_a_run_that_nobody_holds_is_as_its_record_says_or_was_killed(tmp_path, state):
     write_run(tmp_path, epochs=4, rows=3, state=state)
     run = the_run(tmp_path)
@@ -80,7 +81,7 @@ def test_a_run_that_nobody_holds_is_as_its_record_says_or_was_killed(tmp_path, s
     assert (run.nc1, run.test_accuracy) == (row["nc1"], row["test_accuracy"])
 
 
-@pytest.mark.parametrize("state", record.STATES)
+@pytest.mark.parametrize("state", STATES)
 def test_a_run_whose_lock_is_held_runs_unless_it_has_ended(tmp_path, state):
     with running(write_run(tmp_path, epochs=4, rows=3, state=state)):
         expected = state if state in (COMPLETE, DIVERGED) else RUNNING

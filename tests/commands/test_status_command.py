@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from io import StringIO
+from pathlib import Path
 
 import pytest
 import rich.console
@@ -118,7 +119,7 @@ def test_machines_get_json_in_which_every_number_is_one(sweep):
     assert found["counts"] == {"complete": 9, "running": 1, "waiting": 1, "interrupted": 1, "diverged": 1}
     assert found["problems"] == []
     (current,) = (run for run in found["runs"] if run["state"] == "running")
-    row = last_row(archive.Path(current["folder"]))
+    row = last_row(Path(current["folder"]))
     assert (current["epoch"], current["epochs"]) == (5, 20)
     assert (current["nc1"], current["test_accuracy"]) == (row["nc1"], row["test_accuracy"])
     assert 0 < current["seconds_left"] <= 30 < found["seconds_left"] <= 70

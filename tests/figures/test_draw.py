@@ -6,47 +6,13 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
+from helpers.drawn import curves, figure_of, legend_words, markers, read, vertical_lines, written
 from helpers.synthetic import write_run
 from matplotlib.collections import LineCollection
-from matplotlib.lines import Line2D
 
 from nc_runner.figures import draw
 from nc_runner.figures.style import BLUE, ORANGE
-from nc_runner.runs.reader import read_run
 from nc_runner.runs.record import DIVERGED, FAILED, INTERRUPTED, RUNNING
-
-
-def read(*folders):
-    return [read_run(folder) for folder in folders]
-
-
-def figure_of(name, runs):
-    job = next(job for job in draw.jobs(runs) if job.name == name)
-    return draw.draw_figure(job, runs)
-
-
-def curves(axes):
-    """The data lines of a panel, without end markers and terminal-phase lines."""
-    lines = [artist for artist in axes.get_children() if isinstance(artist, Line2D)]
-    return [line for line in lines if len(line.get_xdata()) > 2]
-
-
-def vertical_lines(axes):
-    lines = [artist for artist in axes.get_children() if isinstance(artist, Line2D)]
-    return [line for line in lines if len(line.get_xdata()) == 2]
-
-
-def markers(axes):
-    lines = [artist for artist in axes.get_children() if isinstance(artist, Line2D)]
-    return [line for line in lines if line.get_marker() != "None"]
-
-
-def legend_words(figure):
-    return [text.get_text() for text in figure.legends[0].get_texts()]
-
-
-def written(figure):
-    return [text.get_text() for text in figure.texts]
 
 
 def test_networks_are_rows_and_data_sets_columns(tmp_path):

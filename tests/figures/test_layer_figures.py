@@ -2,30 +2,16 @@
 
 import numpy as np
 import pytest
+from helpers.drawn import figure_of, lines, read
 from helpers.synthetic import write_run
-from matplotlib.lines import Line2D
 
 from nc_runner.columns import LAYER_COLUMNS
 from nc_runner.commands import plot
 from nc_runner.figures import draw
 from nc_runner.figures.layers import LAYER_CATALOGUE, shown_epochs
-from nc_runner.runs.reader import read_run
 
 FEW = ("stem", "layer1", "layer2", "layer3")
 MANY = tuple(f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(4))
-
-
-def read(*folders):
-    return [read_run(folder) for folder in folders]
-
-
-def figure_of(name, runs):
-    job = next(job for job in draw.jobs(runs) if job.name == name)
-    return draw.draw_figure(job, runs)
-
-
-def lines(axes):
-    return [artist for artist in axes.get_children() if isinstance(artist, Line2D)]
 
 
 def words(figure):

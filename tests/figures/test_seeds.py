@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import pytest
+from helpers.drawn import curves, figure_of, legend_words, read, vertical_lines
 from helpers.synthetic import write_run
 from matplotlib.patches import Polygon
 from rich.console import Console
-from test_draw import curves, figure_of, legend_words, read, vertical_lines
 
 from nc_runner.figures.seeds import SeedGroup, group_seeds
 from nc_runner.figures.summary import print_table

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nc_runner.columns import COLUMNS, metric_columns
 from nc_runner.errors import RunFolderError
 from nc_runner.runs.reader import find_runs, read_rows, read_run
-from nc_runner.runs.record import COMPLETE, FAILED, FORMAT, RunWriter, last_row
+from nc_runner.runs.record import COMPLETE, FAILED, FORMAT, STATES, RunWriter, last_row
 
 
 def new_run(folder, epochs=5, num_classes=4):
@@ -183,7 +183,7 @@ def test_no_record_breaks_the_reader(content, tmp_path_factory):
         run = read_run(folder)
     except RunFolderError:
         return  # any other error fails the test
-    assert run.state in record.STATES
+    assert run.state in STATES
 
 
 def test_a_run_on_the_central_path_has_a_loss_of_its_own_in_figures(tmp_path):
