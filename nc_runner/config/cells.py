@@ -1,63 +1,62 @@
 """Settings by cell: an experiment's table of what each data set and network family is trained with.
 
 ``conf/cells/NAME.yaml`` holds the table, an experiment loads it, and ``${nc_cell:KEY}`` in a setting looks
-KEY up for the chosen data set, network and loss. Imports no torch.
+KEY up for the chosen data set, network and loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from nc_runner.errors import ConfigError
 
 
-def register() -> None:
-    """Make ``${nc_cell:KEY}`` and ``${nc_cell:KEY,DEFAULT}`` known to OmegaConf."""
-    OmegaConf.register_new_resolver("nc_cell", _look_up, replace=True)
+@dataclass(frozen=True)
+class Cell:
+    """One data set, network family and loss; ``depth`` and ``net`` are those of the chosen network."""
+
+    data: str
+    family: str
+    loss: str
+    depth: int | None
+    net: str
 
 
-def _look_up(key: str, *default: Any, _root_: DictConfig) -> Any:
-    """The value of ``key`` for this configuration's cell; the default where no table is loaded.
+def look_up(table: Mapping[str, Any], key: str, cell: Cell) -> Any:
+    """The value of ``key`` for a cell: in the cell, there for the loss, or for the whole data set; else None.
 
-    Raises :class:`ConfigError` where a table is loaded but does not say, or says it for another depth.
+    Raises ConfigError for the learning rate of another depth than the chosen network's.
     """
-    table = _root_.get("cells")
-    if table is None and default:
-        return default[0]
-    data, loss = str(_root_.data.name), str(_root_.loss.name)
-    family = str(_root_.net._target_).rpartition(".")[2]
-    value = cell_value(table or {}, key, data, family, loss)
-    if value is None and default:
-        return default[0]
-    if value is None:
-        known = ", ".join(f"{data}: {'/'.join(_families(row))}" for data, row in (table or {}).items())
-        raise ConfigError(
-            f"this experiment's table has no {key} for {family} on {data} with {loss}"
-            f"\ngive {_setting(key)}=VALUE, or one of its cells ({known})"
-        )
-    if key == "lr":
-        depth = cell_value(table, "depth", data, family, loss)
-        if depth is not None and depth != _root_.net.get("depth"):
+    value = _value(table, key, cell)
+    if key == "lr" and value is not None:
+        depth = _value(table, "depth", cell)
+        if depth is not None and depth != cell.depth:
             raise ConfigError(
-                f"this experiment's learning rate for {data} is that of {family}{depth}, not of "
-                f"{_root_.net.name}\ngive net={family} for the table's depth, or lr=VALUE"
+                f"this experiment's learning rate for {cell.data} is that of {cell.family}{depth}, not of "
+                f"{cell.net}\ngive net={cell.family} for the table's depth, or lr=VALUE"
             )
     return value
 
 
-def cell_value(table: Mapping[str, Any], key: str, data: str, family: str, loss: str) -> Any:
-    """What a table says of ``key``: in the cell, there for the loss, or for the whole data set; else None."""
-    row = table.get(data) or {}
-    cell = row.get(family) or {}
-    value = cell.get(key, row.get(key))
-    return value.get(loss) if isinstance(value, (Mapping, DictConfig)) else value
+def missing(table: Mapping[str, Any], key: str, cell: Cell) -> ConfigError:
+    """The error for a key that the table does not have for a cell."""
+    known = ", ".join(f"{data}: {'/'.join(_families(row))}" for data, row in table.items())
+    return ConfigError(
+        f"this experiment's table has no {key} for {cell.family} on {cell.data} with {cell.loss}"
+        f"\ngive {_setting(key)}=VALUE, or one of its cells ({known})"
+    )
 
 
-def _families(row: Any) -> list[str]:
-    return [str(key) for key, value in row.items() if isinstance(value, (Mapping, DictConfig))]
+def _value(table: Mapping[str, Any], key: str, cell: Cell) -> Any:
+    row = table.get(cell.data) or {}
+    value = (row.get(cell.family) or {}).get(key, row.get(key))
+    return value.get(cell.loss) if isinstance(value, Mapping) else value
+
+
+def _families(row: Mapping[str, Any]) -> list[str]:
+    return [str(key) for key, value in row.items() if isinstance(value, Mapping)]
 
 
 def _setting(key: str) -> str:

@@ -1,23 +1,27 @@
-"""Users' own networks, data sets, losses and metrics, named by the path of a callable."""
+"""Custom networks, data sets, losses and metrics: finding a callable by its path, checking its arguments."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nc_runner.config.values import nearest
 from nc_runner.errors import ConfigError
-
-_config_folders: list[str] = []
 
 
 def look_in(folders: Iterable[str]) -> None:
-    """Look for own modules in these folders too, after the current one: those that hold own YAML files."""
-    _config_folders[:] = dict.fromkeys(folders)
+    """Look for modules in the current folder and in these, which hold custom YAML files, too.
+
+    They are added to the end of Python's search path: a file that is named like an installed package must
+    not take its place.
+    """
+    sys.path.extend(folder for folder in [os.getcwd(), *folders] if folder not in sys.path)
 
 
 def callable_name(path: str) -> str:
@@ -32,15 +36,15 @@ def callable_name(path: str) -> str:
 def locate(path: str, setting: str) -> Any:
     """The callable at a path: dotted, as in ``my_module.my_function``, or ``folder/file.py:my_function``.
 
-    Modules are looked for among the installed packages, in the current folder, and in the folders of own
-    YAML files (``--config-dir``, ``hydra.searchpath``); a file relative to the last two. ``setting`` is the
-    key that holds the path, for the message. Raises ConfigError with the reason.
+    Modules are looked for among the installed packages, in the current folder, and in the folders of
+    custom YAML files (``--config-dir``, ``hydra.searchpath``); a file relative to the last two. ``setting``
+    is the key that holds the path, for the message. Raises ConfigError with the reason.
     """
     file, colon, inside = path.rpartition(":")
     if colon:
         path = f"{_module_of(file, path, setting)}.{inside}"
     else:
-        _extend_path(_folders())
+        look_in(())
     importlib.invalidate_caches()
     parts = path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
@@ -52,7 +56,7 @@ def locate(path: str, setting: str) -> Any:
     if found is None:
         raise ConfigError(
             f"{setting}={path} cannot be imported: there is no module {parts[0]}\n"
-            f"it is looked for among the installed packages and in {' and '.join(_folders())}"
+            f"looked for in the installed packages, in {os.getcwd()} and in the folders of --config-dir"
         )
     if colon and Path(str(found.__file__)).resolve() != _find(file):
         raise ConfigError(
@@ -75,17 +79,54 @@ def locate(path: str, setting: str) -> Any:
     return found
 
 
-def _folders() -> list[str]:
-    return [os.getcwd(), *_config_folders]
+def check_arguments(
+    target: Callable[..., Any],
+    setting: str,
+    arguments: Mapping[str, Any],
+    provided: Collection[str] = (),
+    positional: int = 0,
+) -> None:
+    """Check that a custom callable takes the arguments that the settings give it.
 
+    What takes ``**kwargs``, or is written in C without a signature, cannot be checked.
 
-def _extend_path(folders: Iterable[str]) -> None:
-    """At the end: an own file named like an installed package must not take its place."""
-    sys.path.extend(folder for folder in folders if folder not in sys.path)
+    Args:
+        setting: the group that gives the arguments, such as ``net`` or ``data.options``.
+        arguments: those that the settings give.
+        provided: names that nc-runner provides where the callable names them.
+        positional: how many arguments nc-runner gives by position, before all others.
+
+    Raises:
+        ConfigError: it does not take one of them, or needs one that is not given.
+    """
+    try:
+        parameters = list(inspect.signature(target).parameters.values())[positional:]
+    except (TypeError, ValueError):
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    named = {
+        parameter.name: parameter.default is parameter.empty
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    name = getattr(target, "__qualname__", None) or type(target).__qualname__
+    for key in arguments:
+        if key not in named:
+            takes = ", ".join(name for name in named if name not in provided) or "no further argument"
+            raise ConfigError(
+                f"there is no setting {setting}.{key}: {name} has no such argument"
+                f"{nearest(key, named)}\nit takes {takes}"
+            )
+    for key, required in named.items():
+        if required and key not in arguments and key not in provided:
+            raise ConfigError(
+                f"{setting}.{key} is not set, and {name} needs it\ngive it as +{setting}.{key}=VALUE"
+            )
 
 
 def _find(file: str) -> Path | None:
-    for folder in _folders():
+    for folder in [os.getcwd(), *sys.path]:
         if (candidate := Path(folder, file).expanduser()).is_file():
             return candidate.resolve()
     return None
@@ -100,9 +141,9 @@ def _module_of(file: str, path: str, setting: str) -> str:
     if found is None or found.suffix != ".py":
         raise ConfigError(
             f"{setting}={path}: there is no Python file {file}\n"
-            f"it is looked for in {' and '.join(_folders())}"
+            f"looked for in {os.getcwd()} and in the folders of --config-dir"
         )
-    _extend_path([str(found.parent)])
+    look_in([str(found.parent)])
     return found.stem
 
 
@@ -110,7 +151,7 @@ def _import(name: str, path: str, setting: str) -> Any:
     """The module, or None if there is none of that name; ConfigError if it is there and fails."""
     try:
         return importlib.import_module(name)
-    except Exception as error:  # an own module may raise anything
+    except Exception as error:  # a custom module may raise anything
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             return None
         raise ConfigError(

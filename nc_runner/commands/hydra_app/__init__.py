@@ -1,0 +1,1 @@
+"""All that meets Hydra: composing settings, explaining its errors, launching runs."""

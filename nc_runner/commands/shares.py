@@ -1,0 +1,80 @@
+"""What a run may use of a machine: its cores, its threads, its GPU. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nc_runner.config.schema import Config
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+# How often GNU OpenMP's threads look for more work before they sleep. By its own choice, 300,000 times, the
+# threads of two processes that share cores keep each other from working; below 3,000 one alone is slower.
+SPIN, SPIN_COUNT = "GOMP_SPINCOUNT", "3000"
+
+
+def cores() -> int:
+    """CPU cores for this process: Slurm's share where there is one."""
+    if given := os.environ.get("SLURM_CPUS_PER_TASK", "").strip():
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs of this machine, as CUDA_VISIBLE_DEVICES takes them, without asking torch."""
+    if (given := os.environ.get(VISIBLE)) is not None:
+        return [name for name in given.split(",") if name.strip() not in ("", "-1")]
+    try:
+        return [str(i) for i in range(len(list(Path("/proc/driver/nvidia/gpus").iterdir())))]
+    except OSError:
+        pass
+    if not (command := shutil.which("nvidia-smi")):
+        return []
+    try:
+        listed = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=20).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [str(i) for i, line in enumerate(ln for ln in listed.splitlines() if ln.startswith("GPU "))]
+
+
+def runs_at_a_time(jobs: int | None) -> int:
+    """How many runs go on at a time on one machine: ``launcher.jobs``; else one for each GPU, or core."""
+    return jobs or len(gpus()) or cores()
+
+
+def cpus_of_run(cpus: int | None, jobs: int | None) -> int:
+    """CPU cores, and threads, of each run: ``launcher.cpus``; else the cores over the runs at a time."""
+    return cpus or max(1, cores() // runs_at_a_time(jobs))
+
+
+def gpus_of_ray_run(gpus_of_run: int | None) -> int:
+    """GPUs that Ray is asked for: ``launcher.gpus``; else one where there are any."""
+    return min(1, len(gpus())) if gpus_of_run is None else gpus_of_run
+
+
+def with_threads(config: Config) -> Config:
+    """The settings with this process's threads; OpenMP hears of them through the environment.
+
+    ``threads`` where it is set; else, under a launcher, the run's share of the cores. Libraries read these
+    variables when they are loaded, so this comes before torch is imported.
+    """
+    launcher = config.launcher
+    threads = config.threads
+    if threads is None and launcher.name != "basic":
+        threads = cpus_of_run(launcher.cpus, launcher.jobs)
+    if "torch" not in sys.modules:
+        if threads is not None:
+            for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+                os.environ[name] = str(threads)
+        if not {"OMP_WAIT_POLICY", SPIN} & os.environ.keys():
+            os.environ[SPIN] = SPIN_COUNT
+    return config.model_copy(update={"threads": threads})
+
+
+def show_gpu(names: Sequence[str], turn: int) -> None:
+    """Show this process one of several GPUs, those at hand dealt out in turn."""
+    os.environ[VISIBLE] = names[turn % len(names)]

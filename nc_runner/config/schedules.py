@@ -1,0 +1,51 @@
+"""Which epochs are measured, and the learning rate of each epoch: pure functions of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+# The authors' measurement epochs (their public notebook, 350 epochs).
+PAPER_EPOCHS = (
+    *range(1, 15), 16, 17, 19, 20, 22, 24, 27, 29, 32, 35, 38, 42, 45, 50, 54, 59, 65, 71, 77, 85, 92, 101,
+    110, 121, 132, 144, 158, 172, 188, 206, 225, 245, 268, 293, 320, 350,
+)  # fmt: skip
+
+
+def milestone_epochs(milestones: Sequence[str | int | float], epochs: int) -> list[int]:
+    """Epochs after which the learning rate drops: fractions of ``epochs`` (rounded down) or epoch numbers.
+
+    In runs so short that a fraction rounds to 0, that drop is left out.
+
+    >>> milestone_epochs(["1/3", "2/3"], 350), milestone_epochs(["1/3", "2/3"], 2)
+    ([116, 233], [1])
+    """
+    values = (Fraction(str(milestone)) for milestone in milestones)
+    drops = (int(value * epochs) if value < 1 else int(value) for value in values)
+    return [epoch for epoch in drops if epoch > 0]
+
+
+def analysed_epochs(schedule: str | Sequence[int], epochs: int) -> list[int]:
+    """The epochs after which the run is measured, in order; the last epoch is always one of them.
+
+    ``schedule`` is ``every``, ``paper`` (the authors' epochs) or a list of epochs from 1 on.
+
+    >>> analysed_epochs([1, 5], 8)
+    [1, 5, 8]
+    """
+    if schedule == "every":
+        return list(range(1, epochs + 1))
+    chosen = PAPER_EPOCHS if isinstance(schedule, str) else schedule
+    return sorted({epoch for epoch in chosen if epoch <= epochs} | {epochs})
+
+
+def step_decay(lr: float, gamma: float, milestones: Sequence[int], epoch: int) -> float:
+    """The learning rate of an epoch, counted from 1: ``lr`` times ``gamma`` for each milestone before it.
+
+    ``milestones`` are epochs after which the rate drops.
+
+    >>> [step_decay(0.5, 0.5, [1, 3], epoch) for epoch in (1, 2, 3, 4)]
+    [0.5, 0.25, 0.25, 0.125]
+    """
+    drops = sum(epoch > milestone for milestone in milestones)
+    return lr * gamma**drops
