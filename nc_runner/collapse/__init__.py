@@ -13,10 +13,10 @@ from nc_runner.collapse.decomposition import least_squares_classifier, mse_decom
 from nc_runner.collapse.dynamics import central_path, phi, snr_spectrum
 from nc_runner.collapse.flow import initial_features, simulate_flow
 from nc_runner.collapse.geometry import nc5_ood_orthogonality
-from nc_runner.collapse.metrics import collapse_metrics, ncc_mismatch
+from nc_runner.collapse.metrics import collapse_metrics, ncc_accuracy, ncc_mismatch
 from nc_runner.collapse.statistics import ClassStatistics
 from nc_runner.collapse.variability import nc1_numerical_rank
-from nc_runner.collapse.wider import ncc_accuracy, wider_metrics
+from nc_runner.collapse.wider import wider_metrics
 
 __all__ = [
     "ClassStatistics",

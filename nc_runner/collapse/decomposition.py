@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nc_runner.collapse.checks import check_classifier, check_features, check_labels, check_ridge
 from nc_runner.collapse.least_squares import Between, solve
 from nc_runner.collapse.statistics import ClassStatistics, float64_blocks
 
@@ -64,10 +65,7 @@ def mse_decomposition(
     Source: Han, Papyan & Donoho (ICLR 2022), theorem 1; for unequal classes and a penalised bias see the
     module's text.
     """
-    C, P = stats.num_classes, stats.dim
-    if tuple(weight.shape) != (C, P) or (bias is not None and tuple(bias.shape) != (C,)):
-        raise ValueError(f"weight ({C}, {P}) and bias ({C},) are needed, not {tuple(weight.shape)} and "
-                         f"{None if bias is None else tuple(bias.shape)}")  # fmt: skip
+    check_classifier(weight, bias, stats.num_classes, stats.dim)
     weight = weight.detach().to(stats.device).to(torch.float64)
     bias = torch.zeros_like(weight[:, 0]) if bias is None else bias.detach().to(weight)
     ls = solve(stats, ridge)
@@ -100,11 +98,21 @@ def mse_loss(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | No
     """L(V) = 1/2 Ave ‖W h + b - y‖^2 + ridge/2 ‖V‖^2 measured on the samples themselves, in float64.
 
     Args:
-        features: (N, P) with N >= 1; labels: (N,) in 0..C-1; weight: (C, P); bias: (C,) or None.
+        features: (N, P); labels: (N,) integers in 0..C-1; weight: (C, P); bias: (C,) or None.
         ridge: lambda >= 0.
+
+    Returns:
+        The loss; NaN without samples.
+
+    Raises:
+        ValueError: a shape does not fit, a label or the ridge is out of range, or a feature is not finite.
 
     Used to check the decomposition, which sees the samples only through their statistics.
     """
+    check_ridge(ridge)
+    check_features(features)
+    check_classifier(weight, bias, len(weight), features.shape[1])
+    check_labels(labels, len(features), len(weight))
     device = torch.device("cpu") if weight.device.type == "mps" else weight.device
     weight = weight.detach().to(device).to(torch.float64)
     bias = weight.new_zeros(len(weight)) if bias is None else bias.detach().to(weight)

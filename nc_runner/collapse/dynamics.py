@@ -45,7 +45,7 @@ def snr_spectrum(stats: ClassStatistics) -> Tensor:
     """
     means = stats.centred_means
     count = stats.num_classes - 1
-    if not bool(means.isfinite().all()) or not bool(stats.within_covariance.isfinite().all()):
+    if not stats.complete:
         return means.new_full((count,), torch.nan)
     inside, outside, _ = whiten(stats.within_covariance, means, stats.within_rank)
     spectrum = means.new_zeros(count)
@@ -72,11 +72,16 @@ def phi(omega: Tensor, num_classes: int, law: Law = "projected") -> Tensor:
         law: ``projected`` or ``raw``, see the module's text.
 
     Returns:
-        Phi, of omega's shape; -inf for 0 and inf for inf.
+        Phi, of omega's shape; -inf for 0, inf for inf, NaN for NaN.
+
+    Raises:
+        ValueError: an omega is negative, there are fewer than 2 classes, or there is no such law.
 
     >>> phi(torch.tensor([1.0, 2.0]), num_classes=3)
     tensor([ 3.2500, 22.2383], dtype=torch.float64)
     """
+    if num_classes < 2 or bool((omega < 0).any()):
+        raise ValueError("omega from 0 on and at least 2 classes are needed")
     return _phi(omega.to(torch.float64).log(), num_classes, law)
 
 

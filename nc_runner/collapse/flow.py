@@ -24,6 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nc_runner.collapse.checks import check_features
 from nc_runner.collapse.dynamics import LAWS, Law
 
 TOLERANCE = 1e-9  # error of one step, as a share of the features' norm
@@ -159,11 +160,16 @@ def simulate_flow(
     """
     if law not in LAWS:
         raise ValueError(f"the law must be one of {', '.join(LAWS)}, not {law!r}")
+    if times.ndim != 1:
+        raise ValueError(f"times (T,) are needed, not {tuple(times.shape)}")
     goals = times.detach().to(torch.float64).tolist()
     if any(not 0 <= t < float("inf") for t in goals) or sorted(goals) != goals:
         raise ValueError("times must be finite, increasing and from 0 on")
-    if features.ndim != 3 or not 0 < tolerance < 1:
-        raise ValueError("features (C, n, P) and a tolerance between 0 and 1 are needed")
+    if features.ndim != 3 or len(features) < 2 or not 0 < tolerance < 1:
+        raise ValueError(
+            "features (C, n, P) of at least 2 classes and a tolerance between 0 and 1 are needed"
+        )
+    check_features(features.flatten(0, 1))
     h = renormalise(features.detach().to(torch.float64))
     C, n, _ = h.shape
     now, steps, step = 0.0, 0, 0.01 * n * C**2  # d log omega/dt is at most 1/(n C^2)

@@ -11,19 +11,26 @@ import math
 import torch
 from torch import Tensor
 
+from nc_runner.collapse.checks import check_features, check_means
 from nc_runner.collapse.metrics import RANK_TOLERANCE, principal_directions
 from nc_runner.collapse.pairs import Moments, distances, pairs, row_blocks
+from nc_runner.collapse.statistics import ClassStatistics
 
 
-def nc2_etf_error(rows: Tensor) -> float:
-    """‖ A A^T / ‖A A^T‖_F - E* ‖_F of the rows of A (C, P); 0 at collapse. NaN where A = 0.
+def nc2_etf_error_means(means: Tensor) -> float:
+    """‖ A A^T / ‖A A^T‖_F - E* ‖_F of the centred class means A (C, P); 0 at collapse. NaN where A = 0.
 
     Sources: Zhu et al. (2021); Kothapalli (2023).
 
-    >>> nc2_etf_error(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    >>> nc2_etf_error_means(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     0.0
     """
-    return _etf_error(rows, rows)
+    return _etf_error(means, means)
+
+
+def nc2_etf_error_classifier(weight: Tensor) -> float:
+    """The same of the classifier's rows (C, P); 0 at collapse. NaN where W = 0."""
+    return _etf_error(weight, weight)
 
 
 def nc3_product_error(weight: Tensor, means: Tensor) -> float:
@@ -48,19 +55,29 @@ def _etf_error(a: Tensor, b: Tensor) -> float:
     return math.sqrt(squares)
 
 
-def nc2_nearest_etf(rows: Tensor) -> float:
+def nc2_nearest_etf_means(means: Tensor) -> float:
     """min over orthonormal Q of ‖Y - Q E*‖_F^2 = 2 - 2 ‖Y E*‖_*, Y = A^T (P, C) at unit Frobenius norm.
 
-    0 at collapse. Computed as ‖Y 1‖^2 / C + sum_j (s_j - 1/sqrt(C-1))^2 over the C-1 singular values s_j of
-    Y (I - 11^T/C): the same number, without the difference. A Q with orthonormal columns needs P >= C - 1;
-    below, the formula is taken as it stands (its least value is then above 0). NaN where A = 0.
+    A (C, P) are the centred class means; 0 at collapse. Computed as
+    ‖Y 1‖^2 / C + sum_j (s_j - 1/sqrt(C-1))^2 over the C-1 singular values s_j of Y (I - 11^T/C): the same
+    number, without the difference. A Q with orthonormal columns needs P >= C - 1; below, the formula is taken
+    as it stands (its least value is then above 0). NaN where A = 0.
 
     Source: Markou, Ajanthan & Gould, Guiding Neural Collapse (2024): the closed form of its distance to the
     nearest simplex ETF, a Procrustes problem.
 
-    >>> round(nc2_nearest_etf(torch.tensor([[1.0, 0.0], [0.0, 1.0]])), 6)  # 2 - sqrt(2)
+    >>> round(nc2_nearest_etf_means(torch.tensor([[1.0, 0.0], [0.0, 1.0]])), 6)  # 2 - sqrt(2)
     0.585786
     """
+    return _nearest_etf(means)
+
+
+def nc2_nearest_etf_classifier(weight: Tensor) -> float:
+    """The same of the classifier's rows (C, P); 0 at collapse. NaN where W = 0."""
+    return _nearest_etf(weight)
+
+
+def _nearest_etf(rows: Tensor) -> float:
     norm = float(rows.norm())
     if not math.isfinite(norm) or not norm:
         return math.nan
@@ -73,14 +90,29 @@ def nc2_nearest_etf(rows: Tensor) -> float:
     return float(C * mean.square().sum() + (s - (C - 1) ** -0.5).square().sum())
 
 
-def nc2_uniformity(means: Tensor) -> tuple[float, float]:
-    """Variance (population) over pairs c < c' of d = ‖mhat_c - mhat_c'‖, and of log(1/d); both 0 at collapse.
+def nc2_uniformity_distance(uniformity: tuple[float, float]) -> float:
+    """Variance (population) over pairs c < c' of d = ‖mhat_c - mhat_c'‖, mhat_c = mu_c - mu_G at unit norm.
 
-    mhat_c is mu_c - mu_G at unit norm. Columns nc2_uniformity_distance and nc2_uniformity_log. NaN where a
-    class mean lies on mu_G; the logarithm's also where two directions coincide. 0 for two classes: one pair.
+    0 at collapse, and for two classes, which have one pair. NaN where a class mean lies on mu_G.
+    ``uniformity`` is the result of :func:`uniformity`.
 
     Source: Liu et al. (2023).
     """
+    return uniformity[0]
+
+
+def nc2_uniformity_log(uniformity: tuple[float, float]) -> float:
+    """Variance (population) over pairs of log(1/d), d as in :func:`nc2_uniformity_distance`; 0 at collapse.
+
+    NaN where a class mean lies on mu_G, and where two directions coincide.
+
+    Source: Liu et al. (2023).
+    """
+    return uniformity[1]
+
+
+def uniformity(means: Tensor) -> tuple[float, float]:
+    """Both variances, of d and of log(1/d), from one pass over the pairs of ``means`` (C, P)."""
     unit = means / means.norm(dim=1, keepdim=True)
     distance, logarithm = Moments(), Moments()
     for d in pairs(distances(unit), len(means)):
@@ -115,7 +147,7 @@ def nc3_subspace_angle(weight: Tensor, means: Tensor) -> float:
 
     Source: Rangamani et al. (2023).
     """
-    if not bool(weight.isfinite().all()) or not bool(means.isfinite().all()):
+    if not bool((weight.isfinite() & means.isfinite()).all()):
         return math.nan
     _, of_means = principal_directions(means)
     _, s, directions = torch.linalg.svd(weight, full_matrices=False)
@@ -125,13 +157,13 @@ def nc3_subspace_angle(weight: Tensor, means: Tensor) -> float:
     return float(torch.linalg.svdvals(of_weight @ of_means.T).sum() / (len(means) - 1))
 
 
-def bias_collapse(weight: Tensor, bias: Tensor | None, global_mean: Tensor) -> float:
-    """‖ W mu_G + b ‖ with W (C, P), b (C,) or None for zero, mu_G (P,); 0 at collapse.
+def bias_collapse(weight: Tensor, bias: Tensor | None, stats: ClassStatistics) -> float:
+    """‖ W mu_G + b ‖ with W (C, P), b (C,) or None for zero; 0 at collapse.
 
     Called NC4 by Zhu et al. (2021); not the nearest-class-mean NC4. Under MSE loss with one-hot
     targets it tends to 1/sqrt(C) instead, since W mu_G + b tends to the targets' mean.
     """
-    outputs = weight @ global_mean
+    outputs = weight @ stats.global_mean
     return float((outputs if bias is None else outputs + bias).norm())
 
 
@@ -143,11 +175,19 @@ def nc5_ood_orthogonality(means: Tensor, ood_mean: Tensor) -> float:
     Args:
         means: (C, P) class means of the train set; ood_mean: (P,).
 
-    NaN where a class mean or the out-of-distribution mean is zero.
+    NaN where a class mean or the out-of-distribution mean is zero, and where a class has no mean.
+
+    Raises:
+        ValueError: a shape does not fit, or a number is not finite.
 
     Source: Ammar et al. (2024).
 
     >>> nc5_ood_orthogonality(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([0.0, 3.0]))
     0.5
     """
+    check_means(means)
+    if ood_mean.ndim != 1:
+        raise ValueError(f"the mean feature ({means.shape[1]},) is needed, not {tuple(ood_mean.shape)}")
+    check_features(ood_mean[None], means.shape[1])
+    means, ood_mean = means.to(torch.float64), ood_mean.to(means.device, torch.float64)
     return float((means @ ood_mean / means.norm(dim=1) / ood_mean.norm()).abs().mean())

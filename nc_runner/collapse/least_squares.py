@@ -26,6 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nc_runner.collapse.checks import check_ridge
 from nc_runner.collapse.statistics import ClassStatistics
 from nc_runner.collapse.whitening import whiten
 
@@ -42,8 +43,7 @@ class LeastSquares(NamedTuple):
 
 def solve(stats: ClassStatistics, ridge: float) -> LeastSquares:
     """V_LS with its L_NC1 and L_NC2/3. Raises ValueError for a bad ridge, or without samples."""
-    if not 0 <= ridge < float("inf"):
-        raise ValueError(f"the ridge must be a number from 0 on, not {ridge}")
+    check_ridge(ridge)
     present = int((stats.counts > 0).sum())
     if present == 0:
         raise ValueError("there are no samples")

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from nc_runner.collapse.checks import check_classifier, check_features, check_labels, check_means
 from nc_runner.collapse.pairs import Moments, pairs
 from nc_runner.collapse.statistics import ClassStatistics, float64_blocks
 
@@ -39,11 +40,10 @@ def collapse_metrics(stats: ClassStatistics, weight: Tensor) -> dict[str, float]
 
     Source: Papyan, Han & Donoho (PNAS 2020) and Han, Papyan & Donoho (ICLR 2022, arXiv 2106.02073).
     """
-    if tuple(weight.shape) != (stats.num_classes, stats.dim):
-        raise ValueError(f"weight must be ({stats.num_classes}, {stats.dim}), not {tuple(weight.shape)}")
+    check_classifier(weight, None, stats.num_classes, stats.dim)
     weight = weight.detach().to(stats.device).to(torch.float64)
     means = distinct_means(stats)
-    metrics = {"nc1": _nc1(stats.within_covariance, means)}
+    metrics = {"nc1": _nc1(stats.within_covariance, means) if stats.complete else math.nan}
     for name, rows in (("means", means), ("classifier", weight)):
         equiangular, maxangle = _angles(rows)
         metrics[f"nc2_equinorm_{name}"] = _equinorm(rows)
@@ -73,8 +73,6 @@ def _nc1(within_covariance: Tensor, means: Tensor) -> float:
 
     A P x P pseudo-inverse of Sigma_B would divide by its own rounding errors.
     """
-    if not bool(means.isfinite().all()):
-        return math.nan
     s, directions = principal_directions(means)
     if not len(s):
         return math.nan
@@ -103,17 +101,26 @@ def nearest_class_mean(features: Tensor, means: Tensor) -> Tensor:
 
     Classes without samples (means NaN) are never the nearest. Distances are compared in float64 after
     centring, where argmax of h.mu - ‖mu‖^2/2 has no large terms to cancel.
+
+    Raises ValueError for wrong shapes, features that are not finite, and means that are neither finite nor
+    all NaN.
     """
-    device = means.device
-    present = means.isfinite().all(dim=1)
+    check_means(means)
+    check_features(features, means.shape[1])
+    means, device = means.detach().to(torch.float64), means.device
+    present = ~means.isnan().all(dim=1)
     centre = means[present].mean(dim=0)
     centred = (means - centre).where(present[:, None], 0.0)
     offset = (centred.square().sum(dim=1) / 2).where(present, torch.inf)
-    nearest = [
-        torch.addmm(-offset, h.sub_(centre), centred.T).argmax(dim=1)
-        for h in float64_blocks(features, len(means), device)
-    ]
-    return torch.cat(nearest) if nearest else torch.zeros(0, dtype=torch.int64, device=device)
+    nearest = torch.zeros(len(features), dtype=torch.int64, device=device)
+    table, done = centred.new_empty(0), 0
+    for h in float64_blocks(features, len(means), device):
+        # One table for all blocks: new ones fragment the memory, which then grows with the samples.
+        table = table if len(table) == len(h) else centred.new_empty(len(h), len(means))
+        torch.addmm(-offset, h.sub_(centre), centred.T, out=table)
+        torch.argmax(table, dim=1, out=nearest[done : done + len(h)])
+        done += len(h)
+    return nearest
 
 
 def ncc_mismatch(features: Tensor, predicted: Tensor, means: Tensor) -> float:
@@ -121,18 +128,47 @@ def ncc_mismatch(features: Tensor, predicted: Tensor, means: Tensor) -> float:
 
     Args:
         features: (N, P), of the train or the test set.
-        predicted: (N,), argmax_c of the network's outputs w_c.h + b_c, the bias included.
-        means: (C, P), the class means of the train set.
+        predicted: (N,) integers in 0..C-1, argmax_c of the network's outputs w_c.h + b_c, bias included.
+        means: (C, P), the class means of the train set; a row of NaN for a class without samples.
 
     Returns:
         A share in [0, 1], 0 at collapse; NaN without samples or without any class mean.
+
+    Raises:
+        ValueError: a shape does not fit, a prediction is no class, or a feature is not finite.
 
     >>> means = torch.tensor([[0.0], [2.0]])
     >>> ncc_mismatch(torch.tensor([[0.5], [0.9], [1.1]]), torch.tensor([0, 1, 1]), means)
     0.3333333333333333
     """
-    if not len(features) or not bool(means.isfinite().all(dim=1).any()):
-        return math.nan
-    nearest = nearest_class_mean(features, means.to(torch.float64))
-    wrong = nearest != predicted.to(nearest.device)
-    return int(wrong.sum()) / len(nearest)
+    nearest = nearest_class_mean(features, means)
+    check_labels(predicted, len(nearest), len(means), "predictions")
+    return _share(nearest != predicted.to(nearest.device), means)
+
+
+def ncc_accuracy(features: Tensor, labels: Tensor, means: Tensor) -> float:
+    """Accuracy of argmin_c ‖h - mu_c‖, the nearest of the train set's class means.
+
+    At collapse it is the network's own accuracy on the same set. Ties go to the first class; classes without
+    a mean are never the nearest; NaN without samples or without any class mean.
+
+    Args:
+        features: (N, P), of the train or the test set; labels: (N,) integers in 0..C-1.
+        means: (C, P), of the train set; a row of NaN for a class without samples.
+
+    Raises:
+        ValueError: a shape does not fit, a label is no class, or a feature is not finite.
+
+    Source: Papyan, Han & Donoho (2020), whose NC4 compares it with the network.
+
+    >>> ncc_accuracy(torch.tensor([[0.5], [1.5]]), torch.tensor([0, 0]), torch.tensor([[0.0], [2.0]]))
+    0.5
+    """
+    nearest = nearest_class_mean(features, means)
+    check_labels(labels, len(nearest), len(means))
+    return _share(nearest == labels.to(nearest.device), means)
+
+
+def _share(hits: Tensor, means: Tensor) -> float:
+    """The share of samples that are ``hits`` (N,); NaN without samples or without any class mean."""
+    return math.nan if not len(hits) or bool(means.isnan().all()) else int(hits.sum()) / len(hits)

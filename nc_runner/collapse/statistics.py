@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from nc_runner.collapse.checks import check_features, check_labels
+
 ROWS = 8192  # features converted to float64 at a time, at most
 CELLS = 2**20  # numbers of a table with one column for each class that are held at a time
 CACHED_CELLS = 2**19  # float64 numbers, 4 MiB: such a block of features stays in a CPU's cache
@@ -86,17 +88,13 @@ class ClassStatistics:
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Add a batch: ``features`` (B, P) of any floating dtype, ``labels`` (B,) of integers in 0..C-1.
 
-        Raises ValueError when the shapes or the labels do not fit.
+        Raises ValueError when a shape or a label does not fit, and for features that are NaN, infinite or
+        above 1e150 in size; nothing of the batch is then added.
         """
-        if features.ndim != 2 or features.shape[1] != self.dim or labels.shape != features.shape[:1]:
-            raise ValueError(
-                f"features (B, {self.dim}) and labels (B,) are needed, "
-                f"not {tuple(features.shape)} and {tuple(labels.shape)}"
-            )
+        check_features(features, self.dim)
+        check_labels(labels, len(features), self.num_classes)
         self._settle(features.device)
         labels = labels.detach().to(self.device, torch.int64)
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
-            raise ValueError(f"labels must lie in 0..{self.num_classes - 1}")
         size = max(feature_rows(self.dim, self.device), min(ROWS, ROWS_PER_CLASS * self.num_classes))
         # Two blocks of memory for all: to ask for new ones takes longer than to work on them.
         memory = self._scatter.new_empty(2, min(size, len(labels)), self.dim)
@@ -166,6 +164,11 @@ class ClassStatistics:
     def counts(self) -> Tensor:
         """(C,) samples of each class, float64."""
         return self._counts
+
+    @property
+    def complete(self) -> bool:
+        """Whether every class has a sample; without, most numbers of the class means do not exist."""
+        return bool((self._counts > 0).all())
 
     @property
     def total(self) -> float:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from nc_runner.collapse.checks import check_features, check_labels
 from nc_runner.collapse.dynamics import snr_spectrum
 from nc_runner.collapse.metrics import ZERO_TOLERANCE, distinct_means
 from nc_runner.collapse.pairs import distances, row_blocks
@@ -42,9 +43,9 @@ def nc1_cdnv(stats: ClassStatistics) -> float:
     >>> nc1_cdnv(stats)  # (1 + 1) / (2 * 100)
     0.01
     """
-    means, spreads, C = stats.means, stats.within_traces, stats.num_classes
-    if not bool(means.isfinite().all()):
+    if not stats.complete:
         return math.nan
+    means, spreads, C = stats.means, stats.within_traces, stats.num_classes
     same = ZERO_TOLERANCE * float(means.norm(dim=1).max())
     distance = distances(means - means.mean(dim=0))
     total = 0.0
@@ -83,8 +84,11 @@ def nc1_numerical_rank(features: Tensor, labels: Tensor, num_classes: int) -> fl
     """mean over c of (‖H_c‖_* / ‖H_c‖_F)^2, H_c the uncentred features of class c; 1 at collapse.
 
     Args:
-        features: (N, P); labels: (N,) in 0..C-1.
+        features: (N, P); labels: (N,) integers in 0..C-1.
         num_classes: C.
+
+    Raises:
+        ValueError: a shape does not fit, a label is out of range, or a feature is not finite.
 
     NaN when a class has no samples, or nothing but zero features. One class is held in float64 at a time,
     and of a class with many samples only the triangular factor of blocks of rows, whose singular values are
@@ -97,6 +101,8 @@ def nc1_numerical_rank(features: Tensor, labels: Tensor, num_classes: int) -> fl
     >>> round(nc1_numerical_rank(features, torch.tensor([0, 0, 1]), 2), 12)
     1.5
     """
+    check_features(features)
+    check_labels(labels, len(features), num_classes)
     device = torch.device("cpu") if features.device.type == "mps" else features.device
     order = labels.argsort(stable=True).to(features.device)
     total = 0.0

@@ -1,62 +1,69 @@
-"""The wider metric set under its column names: what class statistics and a classifier give, as asked for."""
+"""The wider metric set: every measure of class statistics and a classifier, found by its column's name.
+
+A measure is a function of :mod:`variability`, :mod:`geometry` or :mod:`norms` that has the name of its
+column, returns a float, and whose parameters are fields or properties of :class:`Inputs`. To add one, write
+such a function and its line in ``nc_runner.columns``. A quantity that several measures share is a property
+of :class:`Inputs`.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from nc_runner.collapse import geometry, variability
-from nc_runner.collapse.metrics import distinct_means, nearest_class_mean, principal_directions
+from nc_runner.collapse import geometry, norms, variability
+from nc_runner.collapse.checks import check_classifier
+from nc_runner.collapse.metrics import distinct_means
 from nc_runner.collapse.statistics import ClassStatistics
 
+MODULES = (variability, geometry, norms)
 
-class _Measured:
-    """What several measures share, computed once and only where it is needed."""
 
-    def __init__(self, stats: ClassStatistics, weight: Tensor, bias: Tensor | None) -> None:
-        self.stats = stats
-        self.weight = weight.detach().to(stats.device).to(torch.float64)
-        self.bias = None if bias is None else bias.detach().to(self.weight)
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a measure may take, by the names of its parameters.
+
+    ``stats`` of the train set's features; ``weight`` (C, P) and ``bias`` (C,) or None of the classifier, in
+    float64 on the statistics' device. The properties are computed once, and only where a measure takes them.
+    """
+
+    stats: ClassStatistics
+    weight: Tensor
+    bias: Tensor | None
 
     @cached_property
     def means(self) -> Tensor:
+        """(C, P) mu_c - mu_G, zero where all class means coincide; NaN when a class has no samples."""
         return distinct_means(self.stats)
 
     @cached_property
     def uniformity(self) -> tuple[float, float]:
-        return geometry.nc2_uniformity(self.means)
-
-    @property
-    def rank(self) -> float:
-        finite = bool(self.means.isfinite().all())
-        return len(principal_directions(self.means)[0]) if finite else float("nan")
+        """The variances of distances between the directions of the class means, and of their logarithms."""
+        return geometry.uniformity(self.means)
 
 
-MEASURES: dict[str, Callable[[_Measured], float]] = {
-    "nc1_trace_ratio": lambda m: variability.nc1_trace_ratio(m.stats),
-    "nc1_cdnv": lambda m: variability.nc1_cdnv(m.stats),
-    "nc1_vci": lambda m: variability.nc1_vci(m.stats),
-    "nc2_etf_error_means": lambda m: geometry.nc2_etf_error(m.means),
-    "nc2_etf_error_classifier": lambda m: geometry.nc2_etf_error(m.weight),
-    "nc2_nearest_etf_means": lambda m: geometry.nc2_nearest_etf(m.means),
-    "nc2_nearest_etf_classifier": lambda m: geometry.nc2_nearest_etf(m.weight),
-    "nc2_uniformity_distance": lambda m: m.uniformity[0],
-    "nc2_uniformity_log": lambda m: m.uniformity[1],
-    "nc2_row_sum": lambda m: geometry.nc2_row_sum(m.weight),
-    "nc3_product_error": lambda m: geometry.nc3_product_error(m.weight, m.means),
-    "nc3_cosine": lambda m: geometry.nc3_cosine(m.weight, m.means),
-    "nc3_uniform_duality": lambda m: geometry.nc3_uniform_duality(m.weight, m.means),
-    "nc3_subspace_angle": lambda m: geometry.nc3_subspace_angle(m.weight, m.means),
-    "bias_collapse": lambda m: geometry.bias_collapse(m.weight, m.bias, m.stats.global_mean),
-    "weight_norm": lambda m: float(m.weight.norm()),
-    "means_norm": lambda m: float(m.means.norm()),
-    "global_mean_norm": lambda m: float(m.stats.global_mean.norm()),
-    "bias_norm": lambda m: 0.0 if m.bias is None else float(m.bias.norm()),
-    "rank": lambda m: m.rank,
-}
+INPUTS = (
+    *(field.name for field in fields(Inputs)),
+    *(name for name, value in vars(Inputs).items() if isinstance(value, cached_property)),
+)
+
+
+def find_measures() -> dict[str, Callable[..., float]]:
+    """The measures by name: public functions of :data:`MODULES` that take some of :data:`INPUTS` alone."""
+    found: dict[str, Callable[..., float]] = {}
+    for module in MODULES:
+        for name, function in vars(module).items():
+            if name.startswith("_") or getattr(function, "__module__", None) != module.__name__:
+                continue
+            signature = inspect.signature(function)
+            if signature.return_annotation in ("float", float) and set(signature.parameters) <= set(INPUTS):
+                found[name] = function
+    return found
 
 
 def wider_metrics(
@@ -64,47 +71,34 @@ def wider_metrics(
 ) -> dict[str, float]:
     """The measures of the wider set that rest on class statistics and the classifier.
 
-    Each has its formula, source and value at collapse in the function that computes it, in ``variability``
-    and ``geometry``. ``weight_norm``, ``means_norm``, ``global_mean_norm`` and ``bias_norm`` are ‖W‖_F,
-    ‖M‖_F, ‖mu_G‖ and ‖b‖; ``rank`` is the number of directions of the class means that ``nc1`` counts, at
-    most C - 1.
+    Each has its formula, source and value at collapse in the function of its name in ``variability``,
+    ``geometry`` or ``norms``.
 
     Args:
         stats: of C classes with P features.
         weight: (C, P), bias: (C,) or None, of the last linear layer.
-        names: which ones; all of :data:`MEASURES` by default. Nothing else is computed.
+        names: which ones; all by default. Nothing else is computed.
 
     Returns:
         The measures under their column names; NaN where one does not exist, as when a class has no samples.
 
     Raises:
-        ValueError: a name is not one of these, or the weight's shape is not (C, P).
+        ValueError: a name is not that of a measure, or the shape of weight or bias does not fit.
     """
-    chosen = list(MEASURES if names is None else names)
-    unknown = [name for name in chosen if name not in MEASURES]
-    if unknown:
-        raise ValueError(f"there is no measure {unknown[0]}: choose from {', '.join(MEASURES)}")
-    if tuple(weight.shape) != (stats.num_classes, stats.dim):
-        raise ValueError(f"weight must be ({stats.num_classes}, {stats.dim}), not {tuple(weight.shape)}")
-    measured = _Measured(stats, weight, bias)
-    return {name: float(MEASURES[name](measured)) for name in chosen}
-
-
-def ncc_accuracy(features: Tensor, labels: Tensor, means: Tensor) -> float:
-    """Accuracy of argmin_c ‖h - mu_c‖, the nearest of the train set's class means.
-
-    At collapse it is the network's own accuracy on the same set. Ties go to the first class; classes without
-    a mean are never the nearest; NaN without samples or means.
-
-    Args:
-        features: (N, P), of the train or the test set; labels: (N,); means: (C, P), of the train set.
-
-    Source: Papyan, Han & Donoho (2020), whose NC4 compares it with the network.
-
-    >>> ncc_accuracy(torch.tensor([[0.5], [1.5]]), torch.tensor([0, 0]), torch.tensor([[0.0], [2.0]]))
-    0.5
-    """
-    if not len(features) or not bool(means.isfinite().all(dim=1).any()):
-        return float("nan")
-    nearest = nearest_class_mean(features, means.to(torch.float64))
-    return int((nearest == labels.to(nearest.device)).sum()) / len(nearest)
+    measures = find_measures()
+    chosen = list(measures if names is None else names)
+    for name in chosen:
+        if name not in measures:
+            modules = ", ".join(module.__name__ for module in MODULES)
+            raise ValueError(
+                f"there is no measure {name}: no function of that name in {modules} that returns a float and "
+                f"takes nothing but {', '.join(INPUTS)}; choose from {', '.join(measures)}"
+            )
+    check_classifier(weight, bias, stats.num_classes, stats.dim)
+    weight = weight.detach().to(stats.device, torch.float64)
+    inputs = Inputs(stats, weight, None if bias is None else bias.detach().to(weight))
+    row = {}
+    for name in chosen:
+        parameters = inspect.signature(measures[name]).parameters
+        row[name] = float(measures[name](**{given: getattr(inputs, given) for given in parameters}))
+    return row

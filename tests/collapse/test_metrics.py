@@ -104,4 +104,4 @@ def test_ncc_is_decided_by_the_classes_and_not_by_a_large_common_offset():
 def test_a_class_without_samples_is_never_the_nearest():
     means = torch.tensor([[torch.nan, torch.nan], [0.0, 0.0], [4.0, 0.0]])
     assert ncc_mismatch(torch.tensor([[0.1, 0.0], [3.0, 0.0]]), torch.tensor([1, 2]), means) == 0
-    assert math.isnan(ncc_mismatch(torch.zeros(0, 2), torch.zeros(0), means))
+    assert math.isnan(ncc_mismatch(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), means))

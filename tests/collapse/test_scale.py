@@ -97,4 +97,4 @@ def test_many_classes_need_no_table_of_classes_by_classes():
         [sys.executable, "-c", MEMORY], cwd=root, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 400
+    assert float(done.stdout) < 200

@@ -7,14 +7,16 @@ from helpers import reference
 from helpers.samples import SIZES, random_features, simplex_etf, statistics_of
 
 from nc_runner.collapse import (
+    ClassStatistics,
     nc1_numerical_rank,
     nc5_ood_orthogonality,
     ncc_accuracy,
+    norms,
     statistics,
     variability,
     wider_metrics,
 )
-from nc_runner.collapse.wider import MEASURES
+from nc_runner.collapse.wider import find_measures
 from nc_runner.columns import COLUMNS, OOD_COLUMN, PATH_COLUMNS, TIME_COLUMNS, WIDER_COLUMNS
 
 AT_COLLAPSE = {
@@ -39,7 +41,7 @@ def wider(features, labels, weight, bias, batches=2):
 
 def test_the_archive_names_every_measure_and_no_other():
     elsewhere = {"nc1_numerical_rank", "ncc_accuracy", "test_ncc_accuracy", "test_nc1", "test_nc1_cdnv"}
-    assert {*MEASURES, *elsewhere, OOD_COLUMN} == set(WIDER_COLUMNS)
+    assert {*find_measures(), *elsewhere, OOD_COLUMN} == set(WIDER_COLUMNS)
     assert not {*WIDER_COLUMNS} & {*COLUMNS, *PATH_COLUMNS, *TIME_COLUMNS}
 
 
@@ -111,11 +113,46 @@ def test_blocks_of_classes_and_of_samples_equal_all_at_once(monkeypatch):
     assert wider(*sample) == pytest.approx(whole, rel=1e-12, abs=1e-14)
 
 
-def test_only_what_is_asked_for_is_computed(monkeypatch):
+def put(monkeypatch, module, function):
+    """Add a function to a module, as if it were written there."""
+    function.__module__ = module.__name__
+    monkeypatch.setattr(module, function.__name__, function, raising=False)
+
+
+def test_a_function_of_the_columns_name_is_a_measure_and_needs_no_other_line(monkeypatch):
+    def nc9_largest(stats: ClassStatistics, means: torch.Tensor) -> float:
+        return float(means.norm(dim=1).max()) + stats.num_classes
+
+    put(monkeypatch, norms, nc9_largest)
     features, labels, weight, bias = random_features([9, 14, 20], dim=5)
     stats = statistics_of(features, labels, 3)
-    monkeypatch.setitem(MEASURES, "nc1_vci", lambda measured: 1 / 0)
+    measured = wider_metrics(stats, torch.from_numpy(weight), torch.from_numpy(bias), ["nc9_largest"])
+    assert measured == {"nc9_largest": float(stats.centred_means.norm(dim=1).max()) + 3}
+    assert "nc9_largest" in wider_metrics(stats, torch.from_numpy(weight), None)
+
+
+def test_a_name_without_a_function_says_what_is_missing(monkeypatch):
+    def nc9_other(features: torch.Tensor) -> float:  # features are no input of a measure
+        return 0.0
+
+    put(monkeypatch, norms, nc9_other)
+    features, labels, weight, _ = random_features([9, 14], dim=5)
+    stats = statistics_of(features, labels, 2)
+    for name in ("nc9", "nc9_other", "nc1_numerical_rank", "uniformity", "distinct_means"):
+        with pytest.raises(ValueError, match=f"no measure {name}: no function of that name in .*norms"):
+            wider_metrics(stats, torch.from_numpy(weight), None, [name])
+
+
+def test_only_what_is_asked_for_is_computed(monkeypatch):
+    def nc1_vci(stats: ClassStatistics) -> float:
+        raise AssertionError("nobody asked for it")
+
+    put(monkeypatch, variability, nc1_vci)
+    features, labels, weight, bias = random_features([9, 14, 20], dim=5)
+    stats = statistics_of(features, labels, 3)
     weight, bias = torch.from_numpy(weight), torch.from_numpy(bias)
+    with pytest.raises(AssertionError):
+        wider_metrics(stats, weight, bias, ["nc1_vci"])
     assert wider_metrics(stats, weight, bias, ["rank", "bias_norm"]).keys() == {"rank", "bias_norm"}
     assert wider_metrics(stats, weight, None, ["bias_norm"]) == {"bias_norm": 0.0}
     with pytest.raises(ValueError, match="no measure nc9"):
