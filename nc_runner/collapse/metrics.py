@@ -32,8 +32,8 @@ def collapse_metrics(stats: ClassStatistics, weight: Tensor) -> dict[str, float]
         weight: (C, P), of the last linear layer.
 
     Returns:
-        The measures under their column names. All are NaN when a class has no samples; those of the means
-        are NaN when all class means coincide; an angle is NaN when a row that it needs is zero.
+        The measures under their column names. Those of the means are NaN when a class has no samples, and
+        when all class means coincide; an angle is NaN when a row that it needs is zero.
 
     Raises:
         ValueError: the weight's shape is not (C, P).

@@ -16,8 +16,6 @@ from nc_runner.collapse import (
     variability,
     wider_metrics,
 )
-from nc_runner.collapse.wider import find_measures
-from nc_runner.columns import COLUMNS, OOD_COLUMN, PATH_COLUMNS, TIME_COLUMNS, WIDER_COLUMNS
 
 AT_COLLAPSE = {
     "nc1_numerical_rank": 1,
@@ -37,12 +35,6 @@ def wider(features, labels, weight, bias, batches=2):
         "nc1_numerical_rank": nc1_numerical_rank(h, y, len(weight)),
         "ncc_accuracy": ncc_accuracy(h, y, stats.means),
     }
-
-
-def test_the_archive_names_every_measure_and_no_other():
-    elsewhere = {"nc1_numerical_rank", "ncc_accuracy", "test_ncc_accuracy", "test_nc1", "test_nc1_cdnv"}
-    assert {*find_measures(), *elsewhere, OOD_COLUMN} == set(WIDER_COLUMNS)
-    assert not {*WIDER_COLUMNS} & {*COLUMNS, *PATH_COLUMNS, *TIME_COLUMNS}
 
 
 @pytest.mark.parametrize("dim", [6, 20])

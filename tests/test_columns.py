@@ -1,0 +1,176 @@
+"""The registry of columns: what it says is what the package computes, and what docs/metrics.md prints."""
+
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.samples import random_features, simplex_etf, statistics_of
+
+from nc_runner import columns
+from nc_runner.collapse import (
+    collapse_metrics,
+    least_squares_classifier,
+    mse_decomposition,
+    nc1_numerical_rank,
+    nc5_ood_orthogonality,
+    ncc_accuracy,
+    ncc_mismatch,
+    snr_spectrum,
+    wider_metrics,
+)
+from nc_runner.collapse.wider import find_measures
+from nc_runner.columns import (
+    COLUMNS,
+    LAYER_COLUMNS,
+    OOD_COLUMN,
+    PATH_COLUMNS,
+    TIME_COLUMNS,
+    WIDER_COLUMNS,
+    describe,
+    is_custom_name,
+    markdown_table,
+    metric_columns,
+    wider_columns,
+    with_tables,
+)
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs" / "metrics.md"
+EVERY = (*COLUMNS, *TIME_COLUMNS, *PATH_COLUMNS, *WIDER_COLUMNS, *LAYER_COLUMNS)
+
+
+def test_every_column_has_one_entry():
+    of_csv = metric_columns(4, WIDER_COLUMNS)
+    assert len(set(of_csv)) == len(of_csv)
+    for name in EVERY:
+        assert describe(name).name == name
+        assert describe(name).meaning
+    assert describe("snr_12").name == "snr_12"
+    for name in ("snr_0", "snr_j", "snr_", "nc9", ""):
+        with pytest.raises(ValueError, match="no column"):
+            describe(name)
+
+
+def test_metrics_md_is_what_the_registry_prints():
+    text = DOCS.read_text(encoding="utf-8")
+    assert with_tables(text) == text, "run: python -m nc_runner.columns docs/metrics.md"
+    assert text.count("<!-- table: ") == text.count("<!-- end -->") == 3
+    for name in EVERY:
+        assert f"`{name}`" in text
+    broken = text.replace("Galanti", "Galati", 1)
+    assert with_tables(broken) == text  # the check can fail, and the command puts it right
+
+
+def test_the_command_prints_the_tables_and_imports_no_torch():
+    code = "import runpy, sys; runpy.run_module('nc_runner.columns', run_name='__main__')"
+    code += "; assert 'torch' not in sys.modules"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert printed.returncode == 0, printed.stderr
+    assert (
+        printed.stdout == "\n\n".join(markdown_table(group) for group in ("core", "wider", "layers")) + "\n"
+    )
+
+
+def test_the_cells_of_a_table_are_as_many_as_its_titles():
+    for group in ("core", "wider", "layers"):
+        rows = [re.split(r"(?<!\\)\|", line) for line in markdown_table(group).splitlines()]
+        assert len({len(row) for row in rows}) == 1
+
+
+def test_a_wider_column_has_a_function_of_its_name_or_needs_more_than_statistics():
+    functions = {name for name in WIDER_COLUMNS if not describe(name).needs}
+    assert functions == set(find_measures())
+    assert set(WIDER_COLUMNS) - functions == {
+        "nc1_numerical_rank", "ncc_accuracy", "test_ncc_accuracy", OOD_COLUMN, "test_nc1", "test_nc1_cdnv",
+    }  # fmt: skip
+
+
+def measured(features, labels, weight, bias, ridge=0.0):
+    """Every column that rests on features and a classifier, of one split taken as train and as test set."""
+    h, y, W, b = map(torch.from_numpy, (features, labels, weight, bias))
+    C = len(weight)
+    stats = statistics_of(features, labels, C)
+    row = collapse_metrics(stats, W) | mse_decomposition(stats, W, b, ridge) | wider_metrics(stats, W, b)
+    row |= {f"snr_{j}": value for j, value in enumerate(snr_spectrum(stats).tolist(), start=1)}
+    row["nc1_numerical_rank"] = nc1_numerical_rank(h, y, C)
+    row["ncc_accuracy"] = row["test_ncc_accuracy"] = ncc_accuracy(h, y, stats.means)
+    predicted = (h @ W.T + b).argmax(dim=1)
+    row["nc4_ncc_mismatch"] = row["test_nc4_ncc_mismatch"] = ncc_mismatch(h, predicted, stats.means)
+    row["test_nc1"], row["test_nc1_cdnv"] = row["nc1"], row["nc1_cdnv"]
+    other = torch.from_numpy(np.random.default_rng(7).normal(size=features.shape[1]))
+    row[OOD_COLUMN] = nc5_ood_orthogonality(stats.means, other)
+    return row
+
+
+def names_where(condition, row):
+    return {name for name, value in row.items() if condition(value)}
+
+
+def test_the_registry_says_which_numbers_a_class_without_samples_leaves_out():
+    features, labels, weight, bias = random_features([5, 6, 7], dim=4)
+    labels[labels == 1] = 0
+    row = measured(features, labels, weight, bias)
+    missing = {name for name in row if "a class has no samples" in describe(name).nan}
+    assert names_where(math.isnan, row) == missing
+
+
+def test_the_registry_says_which_numbers_coinciding_class_means_leave_out():
+    same = np.tile(
+        np.random.default_rng(0).normal(size=(4, 3)), (3, 1)
+    )  # every class holds these four samples
+    _, _, weight, bias = random_features([1, 1, 1], dim=3)
+    row = measured(same, np.repeat(np.arange(3), 4), weight, bias)
+    reasons = ("class means coincide", "a class mean is mu_G", "W M = 0")
+    missing = {name for name in row if any(reason in describe(name).nan for reason in reasons)}
+    assert names_where(math.isnan, row) == missing
+
+
+def test_the_registry_says_which_numbers_a_classifier_of_zeros_leaves_out():
+    features, labels, weight, bias = random_features([5, 6, 7], dim=4)
+    row = measured(features, labels, 0 * weight, 0 * bias)
+    reasons = ("W = 0", "a row of W is 0", "W M = 0")
+    missing = {name for name in row if any(reason in describe(name).nan for reason in reasons)}
+    assert names_where(math.isnan, row) == missing
+
+
+def test_the_registry_says_the_values_at_collapse():
+    """Features on a simplex ETF with their least-squares classifier: on the central path."""
+    C, P, ridge = 7, 20, 1e-6
+    features, labels = np.repeat(simplex_etf(C, P), 3, axis=0), np.repeat(np.arange(C), 3)
+    weight, bias = least_squares_classifier(statistics_of(features, labels, C), ridge)
+    row = measured(features, labels, weight.numpy(), bias.numpy(), ridge)
+    assert row["bias_collapse"] == pytest.approx(1 / math.sqrt(C), rel=1e-4)  # what is said of MSE loss
+    values = {"C - 1": C - 1, "train_accuracy": 1, "test_accuracy": 1, "0 if collapse generalises": 0}
+    stated = {c.name: c.collapse for table in columns._TABLES.values() for c in table if c.collapse}
+    for name in ("bias_collapse", OOD_COLUMN, "mse_residual", "snr_j"):  # not of these features
+        del stated[name]
+    for name, value in stated.items():
+        assert row[name] == pytest.approx(values[value] if value in values else float(value), abs=1e-9), name
+    for j in range(1, C):
+        assert math.isinf(row[f"snr_{j}"])
+
+
+def test_the_choice_of_wider_columns_keeps_the_order_of_the_header():
+    assert wider_columns("core", ood=True) == ()
+    assert wider_columns("all", ood=True) == WIDER_COLUMNS
+    assert wider_columns("all", ood=False) == tuple(n for n in WIDER_COLUMNS if n != OOD_COLUMN)
+    assert wider_columns(["rank", "nc1_cdnv"], ood=False) == ("nc1_cdnv", "rank")
+
+
+@pytest.mark.parametrize("name", ["mine", "nc9_new", "snr_x", "layer"])
+def test_a_new_word_may_name_a_custom_metric(name):
+    assert is_custom_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["nc1", "epoch", "snr_3", "rank", "perp_share", "train_seconds", "a b", "é", "1a", ""]
+)
+def test_the_name_of_a_column_or_no_word_may_not(name):
+    assert not is_custom_name(name)
