@@ -33,12 +33,13 @@ def callable_name(path: str) -> str:
     return re.split(r"[.:]", path)[-1]
 
 
-def locate(path: str, setting: str) -> Any:
+def locate(path: str, setting: str, shipped: Iterable[str] = ()) -> Any:
     """The callable at a path: dotted, as in ``my_module.my_function``, or ``folder/file.py:my_function``.
 
     Modules are looked for among the installed packages, in the current folder, and in the folders of
     custom YAML files (``--config-dir``, ``hydra.searchpath``); a file relative to the last two. ``setting``
-    is the key that holds the path, for the message. Raises ConfigError with the reason.
+    is the key that holds the path, and ``shipped`` are the names of what ships, which it may hold too: both
+    are for the message. Raises ConfigError with the reason.
     """
     file, colon, inside = path.rpartition(":")
     if colon:
@@ -49,7 +50,7 @@ def locate(path: str, setting: str) -> Any:
     parts = path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise ConfigError(
-            f"{setting}={path} is not a dotted path\n"
+            f"{setting}={path} is not a dotted path{nearest(path, shipped)}\n"
             "name a module and a class or function in it, as my_module.my_function or file.py:my_function"
         )
     found = _import(parts[0], path, setting)
@@ -123,6 +124,21 @@ def check_arguments(
             raise ConfigError(
                 f"{setting}.{key} is not set, and {name} needs it\ngive it as +{setting}.{key}=VALUE"
             )
+
+
+def taken(target: Callable[..., Any], names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that a callable takes as arguments: all where it takes ``**kwargs``.
+
+    >>> taken(lambda root, size=3: None, ["root", "download"]), taken(lambda **options: None, ["root"])
+    (['root'], ['root'])
+    """
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):  # written in C, without a signature
+        return list(names)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return list(names)
+    return [name for name in names if name in parameters]
 
 
 def _find(file: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""Loaders for data that users bring: a folder of images, an .npz file, any data set of torchvision's kind."""
+"""Loaders of users' data: a folder of images, an .npz file, any data set of torchvision's kind."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from nc_runner.config.plugins import locate, reason
-from nc_runner.data.sources import ImageSource, MapDataset
-from nc_runner.data.standard import RawDataset, RawSplit
+from nc_runner.config.values import nearest
+from nc_runner.data.raw import RawDataset, RawSplit, from_maps
+from nc_runner.data.sources import MapDataset
 from nc_runner.errors import ConfigError, DataError
 
 NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -63,11 +64,13 @@ def npz(root: str | Path, *, file: str) -> RawDataset:
             missing = [name for name in NPZ_ARRAYS if name not in arrays]
             if missing:
                 held = ", ".join(arrays.files[:8])
-                raise DataError(f"{place} lacks {', '.join(missing)}; it holds {held}\nsave it with np.savez")
+                raise DataError(
+                    f"{place} has no {', '.join(missing)}; it holds {held}\nsave it with np.savez"
+                )
             given = [arrays[name] for name in NPZ_ARRAYS]
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{place} is no .npz file of arrays ({reason(error)})\nsave it with np.savez"
+            f"{place} is not an .npz file of arrays ({reason(error)})\nsave it with np.savez"
         ) from error
     train, test = (RawSplit(_channels_last(given[i]), _whole(given[i + 1])) for i in (0, 2))
     return RawDataset(train, test, int(max(train.labels.max(initial=0), test.labels.max(initial=0))) + 1)
@@ -82,16 +85,7 @@ def torchvision(
     (``"val"`` where it knows no test), whichever it takes; ``root``, ``download`` and the further options are
     handed on where it takes them. Items are (image, label): see :class:`ImageSource`.
     """
-    import torchvision.datasets
-
-    source = getattr(torchvision.datasets, dataset, None) if "." not in dataset else None
-    if source is None:
-        if "." not in dataset:
-            raise ConfigError(
-                f"data.options.dataset={dataset}: torchvision has no such data set\n"
-                "give its class name, such as KMNIST, or the dotted path of a class of your own"
-            )
-        source = locate(dataset, "data.options.dataset")
+    source = map_class(dataset)
     takes = inspect.signature(source).parameters
     common = {"root": str(Path(root).expanduser()), "download": download}
     arguments = {key: value for key, value in common.items() if key in takes} | options
@@ -109,22 +103,32 @@ def torchvision(
             splits = make(split="train"), make(split="val")
     else:
         raise ConfigError(
-            f"data.options.dataset={dataset}: it takes neither train= nor split=\n"
+            f"data.options.dataset={dataset} is not supported: it takes neither train= nor split=\n"
             "write a loader that returns its two splits: data=custom data._target_=my_module.load"
         )
     return from_maps(*splits, dataset, size)
 
 
-def from_maps(train: MapDataset, test: MapDataset, name: str, size: int | None = None) -> RawDataset:
-    """Two map data sets of (image, label) as one data set; nothing is decoded yet but to see sizes."""
-    sources = [ImageSource(items, name, size) for items in (train, test)]
-    splits = [RawSplit(source, source.labels()) for source in sources]
-    count = 1 + max(int(split.labels.max(initial=0)) for split in splits)
-    return RawDataset(splits[0], splits[1], count)
+def map_class(dataset: str) -> Any:
+    """The class of map data sets that a name in torchvision.datasets, or a path, stands for.
+
+    Raises ConfigError where there is none.
+    """
+    if "." in dataset:
+        return locate(dataset, "data.options.dataset")
+    import torchvision.datasets
+
+    if dataset not in torchvision.datasets.__all__:
+        near = nearest(dataset, torchvision.datasets.__all__)
+        raise ConfigError(
+            f"data.options.dataset={dataset}: torchvision has no such data set{near}\n"
+            "give its class name, such as KMNIST, or the dotted path of a custom class"
+        )
+    return getattr(torchvision.datasets, dataset)
 
 
 def _place(root: str | Path, name: str, setting: str) -> Path:
-    """Where ``name`` lies: in the current folder or in ``data.root``."""
+    """The path of ``name``, in the current folder or in ``data.root``."""
     places = [Path(name).expanduser(), Path(root).expanduser() / name]
     for place in places:
         if place.exists():
@@ -135,7 +139,7 @@ def _place(root: str | Path, name: str, setting: str) -> Path:
 
 
 def _whole(labels: Any) -> Any:
-    return labels.astype(np.int64) if labels.dtype.kind in "iu" else labels  # others: refused by type
+    return labels.astype(np.int64) if labels.dtype.kind in "iu" else labels  # others: an error of their type
 
 
 def _channels_last(images: Any) -> Any:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nc_runner.config.plugins import callable_name
+from nc_runner.config.schema import Data
+from nc_runner.data.loaders import load_raw
 from nc_runner.data.ood import load_ood
-from nc_runner.data.standard import RawSplit, load_raw
-from nc_runner.data.streaming import (
-    BLOCK,
-    StreamedSplit,
-    channel_moments,
-    fits,
-    worker_count,
-)
+from nc_runner.data.raw import RawSplit
+from nc_runner.data.streaming import BLOCK, StreamedSplit, channel_moments, fits, worker_count
 from nc_runner.errors import ConfigError
 
 
@@ -101,7 +96,7 @@ class Dataset:
 
     @property
     def image_size(self) -> int:
-        """Height and width of an image, padding included: only square images pass ``datasets.check``."""
+        """Height and width of an image, padding included: images are square (``data.raw.check``)."""
         return self.train.shape[2]
 
     @property
@@ -123,32 +118,30 @@ class Dataset:
 
 
 def load_dataset(
-    settings: Mapping[str, Any],
-    seed: int,
-    ood: str | None = None,
-    device: torch.device | str = "cpu",
+    data: Data, seed: int, ood: str | None = None, device: torch.device | str = "cpu"
 ) -> Dataset:
-    """From the resolved ``data`` settings to a data set on the CPU.
+    """From the ``data`` settings to a data set on the CPU.
 
-    ``seed`` decides which images ``samples_per_class`` takes, and nothing else. ``ood`` names a data set of
-    conf/data, whose test images come along, made to fit: see :mod:`nc_runner.data.ood`. ``device`` is
-    the one that it is meant for: what does not fit there is streamed. A ``mean`` or ``std`` that is not given
-    is computed of the whole train set's pixels, before a subset is taken and before padding.
+    A ``mean`` or ``std`` that is not given is computed of the whole train set's pixels, before a subset is
+    taken and before padding.
+
+    Args:
+        seed: decides which images ``samples_per_class`` takes, and nothing else.
+        ood: the name of a standard data set, whose test images come along, made to fit: see
+            :mod:`nc_runner.data.ood`.
+        device: the one that the data set is meant for: what does not fit there is streamed.
 
     Raises:
         ConfigError: the settings do not fit this data set.
         DataError: its files are missing, damaged, or not what their name says.
     """
-    raw = load_raw(settings)
-    channels, pad = raw.train.images.shape[3], int(settings.get("pad") or 0)
-    whole = _streamed(raw.train, None, 0, settings)
-    moments = dict(zip(("mean", "std"), _moments(settings, whole), strict=True))
-    mean, std = (_per_channel(moments[key], key, channels) for key in ("mean", "std"))
-    rows, per_class = None, settings.get("samples_per_class")
-    if per_class is not None:
-        rows = balanced_subset(raw.train.labels, raw.num_classes, per_class, seed)
-    parts = [_streamed(raw.train, rows, pad, settings), _streamed(raw.test, None, pad, settings)]
-    resident = fits(settings, sum(math.prod(part.shape) for part in parts), torch.device(device))
+    raw = load_raw(data)
+    mean, std = _moments(data, raw.train)
+    rows = None
+    if data.samples_per_class is not None:
+        rows = balanced_subset(raw.train.labels, raw.num_classes, data.samples_per_class, seed)
+    parts = [_streamed(raw.train, rows, data.pad, data), _streamed(raw.test, None, data.pad, data)]
+    resident = fits(data.resident, sum(math.prod(part.shape) for part in parts), torch.device(device))
     train, test = (_resident(part) if resident else part for part in parts)
     return Dataset(
         train=train,
@@ -156,9 +149,9 @@ def load_dataset(
         num_classes=int(raw.num_classes),
         mean=mean,
         std=std,
-        name=str(settings.get("name") or callable_name(str(settings["_target_"]))),
+        name=data.name or callable_name(data.target),
         fingerprint=_fingerprint(train, test),
-        ood=None if ood is None else load_ood(ood, settings, train.shape[1:]),
+        ood=None if ood is None else load_ood(ood, data, train.shape[1:]),
     )
 
 
@@ -181,9 +174,8 @@ def balanced_subset(
     return np.sort(np.concatenate(taken))
 
 
-def _per_channel(value: Any, key: str, channels: int) -> tuple[float, ...]:
+def _per_channel(numbers: tuple[float, ...], key: str, channels: int) -> tuple[float, ...]:
     """One number for each channel; a single one counts for all."""
-    numbers = tuple(map(float, value)) if isinstance(value, (list, tuple)) else (float(value),)
     if len(numbers) == 1:
         return numbers * channels
     if len(numbers) != channels:
@@ -194,12 +186,10 @@ def _per_channel(value: Any, key: str, channels: int) -> tuple[float, ...]:
     return numbers
 
 
-def _streamed(
-    split: RawSplit, rows: NDArray[np.int64] | None, pad: int, settings: Mapping[str, Any]
-) -> StreamedSplit:
+def _streamed(split: RawSplit, rows: NDArray[np.int64] | None, pad: int, data: Data) -> StreamedSplit:
     """The chosen ``rows`` of a raw split, with ``pad`` zero pixels on each side: black, as in the paper."""
     rows = np.arange(len(split.labels)) if rows is None else rows
-    workers = worker_count(settings, split.images)
+    workers = worker_count(data.workers, split.images)
     return StreamedSplit(split.images, rows, torch.from_numpy(split.labels[rows]), pad, workers)
 
 
@@ -212,17 +202,19 @@ def _resident(split: StreamedSplit) -> Split:
     return Split(images, split.labels)
 
 
-def _moments(settings: Mapping[str, Any], train: StreamedSplit) -> tuple[Any, Any]:
-    """``data.mean`` and ``data.std`` as they are given; what is not given is computed."""
-    mean, std = settings["mean"], settings["std"]
-    if mean is not None and std is not None:
-        return mean, std
-    own_mean, own_std = channel_moments(train)
-    if std is None and not min(own_std) > 0:
-        raise ConfigError(
-            "data.std cannot be computed: all pixels of a channel are equal\ngive it as data.std=[NUMBER]"
-        )
-    return own_mean if mean is None else mean, own_std if std is None else std
+def _moments(data: Data, train: RawSplit) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """``data.mean`` and ``data.std`` for each channel; what is not given is computed of the train set."""
+    mean, std = data.mean, data.std
+    if mean is None or std is None:
+        computed_mean, computed_std = channel_moments(_streamed(train, None, 0, data))
+        if std is None and not min(computed_std) > 0:
+            raise ConfigError(
+                "data.std cannot be computed: all pixels of a channel are equal\ngive it as data.std=[NUMBER]"
+            )
+        mean = computed_mean if mean is None else mean
+        std = computed_std if std is None else std
+    channels = train.images.shape[3]
+    return _per_channel(mean, "mean", channels), _per_channel(std, "std", channels)
 
 
 def _fingerprint(*splits: AnySplit) -> str:

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib import resources
-from typing import Any
-
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
-from nc_runner.data.standard import load_raw
+from nc_runner.config.schema import Data
+from nc_runner.data.loaders import STANDARD
 
 LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601, as Pillow converts RGB to grey
 IMAGES = 1024  # resized at a time
 
 
-def load_ood(name: str, data: Mapping[str, Any], shape: tuple[int, ...]) -> Tensor:
-    """The test images of the data set ``name`` of conf/data, (M, C, H, W) uint8.
+def load_ood(name: str, data: Data, shape: tuple[int, ...]) -> Tensor:
+    """The test images of the standard data set ``name``, (M, C, H, W) uint8.
 
-    ``shape`` is the (C, H, W) that the network sees. ``data`` is the run's own ``data`` group: its ``root``
-    and ``download`` hold here too. The images are later normalised as the run's own are, for the network
-    knows no other normalisation.
+    ``shape`` is the (C, H, W) that the network sees. ``data`` are the settings of the run's data set: their
+    ``root`` and ``download`` hold here too. The images are later normalised as those of the run are, for the
+    network knows no other normalisation.
 
     Raises DataError when its files are missing or damaged.
     """
-    text = resources.files("nc_runner.conf").joinpath(f"data/{name}.yaml").read_text()
-    settings: Any = OmegaConf.create(text)
-    raw = load_raw({"_target_": settings["_target_"], "name": settings["name"],
-                    "root": data["root"], "download": data["download"]})  # fmt: skip
+    raw = STANDARD[name](root=data.root, download=data.download)
     images = torch.from_numpy(raw.test.images).permute(0, 3, 1, 2)
     return torch.cat([fit(part, shape) for part in torch.split(images, IMAGES)])
 

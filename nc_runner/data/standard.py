@@ -1,42 +1,26 @@
-"""Data sets: from files to raw arrays. Each loader is what ``data._target_`` names in conf/data/.
+"""The data sets that ship, each read from its published files into raw arrays and checked. Imports no torch.
 
-An own data set is a function that returns a :class:`RawDataset`, or two map data sets; see :func:`load_raw`.
-torchvision and scikit-learn are imported only where they are needed: both take seconds.
+torchvision is imported only where one of its classes reads or fetches: it takes more than a second.
 """
 
 from __future__ import annotations
 
+import gzip
 import inspect
-from collections.abc import Mapping
+import zlib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nc_runner.config.plugins import locate
+from nc_runner.config.plugins import reason
 from nc_runner.data import files as data_files
 from nc_runner.data.files import FileSet
-from nc_runner.data.sources import ImageSource
-from nc_runner.errors import ConfigError, DataError, NCRunnerError
-
-
-@dataclass(frozen=True, eq=False)
-class RawSplit:
-    """Images (N, H, W, C) as uint8, in an array or decoded as they are indexed; labels (N,) int64, from 0."""
-
-    images: NDArray[np.uint8] | ImageSource
-    labels: NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class RawDataset:
-    """What a loader returns."""
-
-    train: RawSplit
-    test: RawSplit
-    num_classes: int
+from nc_runner.data.raw import RawDataset, RawSplit, check
+from nc_runner.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -65,15 +49,35 @@ def digits(root: str | Path = "", download: bool = False) -> RawDataset:
 
     Its grey levels 0..16 become 0..255, rounded. The first 1,500 images are the train set and the last 297
     the test set, in scikit-learn's order, whatever the seed.
-    """
-    from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
-    labels = bunch.target.astype(np.int64)
+    The file is read without importing scikit-learn, which takes one to two seconds: comma-separated lines of
+    64 grey levels and the label. Raises DataError where the package is not installed or lacks the file.
+    """
+    table = _table_of_digits()
+    images = np.rint(table[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    labels = table[:, -1].astype(np.int64)
     train, test = slice(None, KNOWN["digits"].train), slice(KNOWN["digits"].train, None)
     raw = RawDataset(RawSplit(images[train], labels[train]), RawSplit(images[test], labels[test]), 10)
     return _as_known(raw, "digits")
+
+
+def _table_of_digits() -> NDArray[np.float64]:
+    """(1797, 65)."""
+    package = find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise DataError(
+            "digits: the package scikit-learn, which holds these images, is not installed\n"
+            "install it: pip install scikit-learn"
+        )
+    path = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    try:
+        with gzip.open(path, "rt") as file:
+            return np.loadtxt(file, delimiter=",", ndmin=2)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(
+            f"digits: {path} cannot be read: {reason(error)}\n"
+            "install scikit-learn anew: pip install --force-reinstall scikit-learn"
+        ) from error
 
 
 def mnist(root: str | Path, download: bool = True) -> RawDataset:
@@ -93,7 +97,8 @@ def svhn(root: str | Path, download: bool = True) -> RawDataset:
 
     splits = [SVHN.split_list[split] for split in ("train", "test")]
     files = {name: md5 for _, name, md5 in splits}
-    return _torchvision(SVHN, root, download, "", files, files, " and ".join(url for url, _, _ in splits))
+    address = " and ".join(url for url, _, _ in splits)
+    return _torchvision(SVHN, download, _torchvisions_files(SVHN, root, "", files, files, address))
 
 
 def cifar10(root: str | Path, download: bool = True) -> RawDataset:
@@ -120,88 +125,6 @@ def stl10(root: str | Path, download: bool = True) -> RawDataset:
     return _torchvision_archive(STL10, root, download)
 
 
-def check(raw: RawDataset, name: str) -> None:
-    """Check shapes, types and labels of a data set from any loader; :class:`DataError` says what is wrong."""
-
-    def require(condition: bool, problem: str) -> None:
-        if not condition:
-            raise DataError(f"data set {name}: {problem}\nmend its loader or its files")
-
-    count = raw.num_classes
-    require(isinstance(count, (int, np.integer)) and count >= 2, f"num_classes is {count}, not 2 or more")
-    for split, part in (("train", raw.train), ("test", raw.test)):
-        images, labels = part.images, part.labels
-        arrays = isinstance(images, (np.ndarray, ImageSource)) and isinstance(labels, np.ndarray)
-        require(arrays, f"{split} images and labels must be NumPy arrays")
-        require(images.dtype == np.uint8, f"{split} images are {images.dtype}, not uint8 from 0 to 255")
-        layout = images.ndim == 4 and images.shape[3] in (1, 3)
-        require(layout, f"{split} images have shape {images.shape}, not (N, height, width, 1 or 3)")
-        require(images.shape[1] == images.shape[2], f"{split} images are not square: {images.shape[1:3]}")
-        require(len(images) > 0, f"the {split} set is empty")
-        require(labels.dtype == np.int64, f"{split} labels are {labels.dtype}, not int64")
-        same = labels.shape == (len(images),)
-        require(same, f"{split} has {len(images)} images, but labels of shape {labels.shape}")
-        low, high = int(labels.min()), int(labels.max())
-        inside = low >= 0 and high < count
-        require(inside, f"{split} labels go from {low} to {high}, not within 0 to {count - 1}")
-    shapes = raw.train.images.shape[1:], raw.test.images.shape[1:]
-    require(shapes[0] == shapes[1], f"train images are {shapes[0]}, test images {shapes[1]}")
-    absent = np.flatnonzero(np.bincount(raw.train.labels, minlength=count) == 0)
-    require(not len(absent), f"no train image of class {', '.join(map(str, absent[:10]))}")
-
-
-def load_raw(settings: Mapping[str, Any]) -> RawDataset:
-    """Call the loader that ``settings`` (the resolved ``data`` group) names, and check what it returns.
-
-    ``_target_`` is a path to a function, as :func:`nc_runner.config.plugins.locate` finds it. It gets
-    ``root`` and ``download`` where its signature takes them and ``options`` as further keyword arguments, and
-    returns a :class:`RawDataset`, or a pair (train, test) of map data sets whose items are (image, label).
-    """
-    path = str(settings["_target_"])
-    loader = locate(path, "data._target_")
-    options = dict(settings.get("options") or {})
-    try:
-        signature = inspect.signature(loader)
-        takes = signature.parameters.values()
-        anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes)
-        common = {key: settings[key] for key in ("root", "download") if key in settings}
-        arguments = {
-            key: value for key, value in common.items() if anything or key in signature.parameters
-        } | options
-        signature.bind(**arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"data.options do not fit {path}: {error}\ngive them as +data.options.KEY=VALUE"
-        ) from error
-    name = str(settings.get("name") or path)
-    try:
-        raw = loader(**arguments)
-        if isinstance(raw, (tuple, list)) and len(raw) == 2 and all(_is_map(part) for part in raw):
-            from nc_runner.data.custom import from_maps
-
-            raw = from_maps(raw[0], raw[1], name)
-    except NCRunnerError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"data set {name}: {path} failed with {type(error).__name__}: {reason}\n"
-            "mend the loader or its files; HYDRA_FULL_ERROR=1 shows where it failed"
-        ) from error
-    if not isinstance(raw, RawDataset):
-        raise ConfigError(
-            f"data._target_={path} returned {type(raw).__name__}, not a data set\n"
-            "a loader returns nc_runner.data.standard.RawDataset(train, test, num_classes), "
-            "or two data sets of (image, label) items"
-        )
-    check(raw, name)
-    return raw
-
-
-def _is_map(part: Any) -> bool:
-    return hasattr(part, "__getitem__") and hasattr(part, "__len__") and not isinstance(part, np.ndarray)
-
-
 def _folder(root: str | Path) -> Path:
     folder = Path(root).expanduser()
     if folder.exists() and not folder.is_dir():
@@ -215,14 +138,14 @@ def _as_known(raw: RawDataset, title: str) -> RawDataset:
         if part.images.shape != (count, *known.shape):
             raise DataError(
                 f"{title}: {split} images have shape {part.images.shape}, not {(count, *known.shape)}\n"
-                "remove its files and get them anew, or load your own variant with data._target_=PATH"
+                "remove its files and get them anew, or load a custom variant: data=custom data._target_=PATH"
             )
     check(raw, title)
     return raw
 
 
 def _idx(title: str, root: Path, download: bool, hint: str = "") -> RawDataset:
-    """Read with our own reader: torchvision's checks nothing, and prefers a ``processed`` folder if any."""
+    """Read with the reader of :mod:`nc_runner.data.files`: torchvision's checks nothing."""
     known, folder = KNOWN[title], root / title / "raw"
 
     def fetch(into: Path) -> None:
@@ -250,33 +173,35 @@ def _torchvision_archive(source: Any, root: str | Path, download: bool) -> RawDa
     if hasattr(source, "meta"):
         files[source.meta["filename"]] = source.meta["md5"]
     archive = {source.filename: source.tgz_md5}
-    return _torchvision(source, root, download, source.base_folder, files, archive, source.url)
+    wanted = _torchvisions_files(source, root, source.base_folder, files, archive, source.url)
+    return _torchvision(source, download, wanted)
 
 
-def _torchvision(
+def _torchvisions_files(
     source: Any,
     root: str | Path,
-    download: bool,
     folder: str,
-    files: Mapping[str, str],
-    archives: Mapping[str, str],
+    files: dict[str, str],
+    archives: dict[str, str],
     address: str,
-) -> RawDataset:
-    """Read with torchvision's class ``source``, which verifies the MD5 of every file."""
-    root, title = _folder(root), source.__name__
-    by_split = "split" in inspect.signature(source).parameters
-    choices = [{"split": "train"}, {"split": "test"}] if by_split else [{"train": True}, {"train": False}]
+) -> FileSet:
+    """The ``files`` in ``root``/``folder`` that torchvision's class ``source`` reads."""
+    root = _folder(root)
 
     def fetch(into: Path) -> None:
-        for choice in choices:
+        for choice in _choices(source):
             source(into, **choice, download=True)
 
     by_hand = f"put {' and '.join(archives)} ({address}) into {root}"
-    wanted = FileSet(title, root, root / folder, files, fetch, by_hand, archives)
+    return FileSet(source.__name__, root, root / folder, files, fetch, by_hand, archives)
+
+
+def _torchvision(source: Any, download: bool, wanted: FileSet) -> RawDataset:
+    """Read with torchvision's class ``source``, which verifies the MD5 of every file."""
     data_files.obtain(wanted, download)
     try:
         with data_files.quiet():
-            parts = [source(root, **choice) for choice in choices]
+            parts = [source(wanted.root, **choice) for choice in _choices(source)]
     except RuntimeError:  # torchvision's "not found or corrupted"
         data_files.verify(wanted)
         raise
@@ -288,4 +213,11 @@ def _torchvision(
         labels = part.labels if hasattr(part, "labels") else part.targets
         return RawSplit(images, np.asarray(labels).astype(np.int64))
 
-    return _as_known(RawDataset(split(parts[0]), split(parts[1]), KNOWN[title].num_classes), title)
+    train, test = map(split, parts)
+    return _as_known(RawDataset(train, test, KNOWN[wanted.title].num_classes), wanted.title)
+
+
+def _choices(source: Any) -> list[dict[str, Any]]:
+    """The arguments with which a class of torchvision's gives its train and its test set."""
+    by_split = "split" in inspect.signature(source).parameters
+    return [{"split": "train"}, {"split": "test"}] if by_split else [{"train": True}, {"train": False}]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -116,22 +116,21 @@ def _leave_signals_to_parent(worker: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
-def worker_count(settings: Mapping[str, Any], images: Images) -> int:
+def worker_count(workers: int | None, images: Images) -> int:
     """``data.workers``; by default none for arrays, which are quick to index, and up to 4 for files."""
-    if settings.get("workers") is not None:
-        return int(settings["workers"])
-    return min(4, cores()) if isinstance(images, ImageSource) else 0
+    if workers is not None:
+        return workers
+    return min(4, usable_cores()) if isinstance(images, ImageSource) else 0
 
 
-def fits(settings: Mapping[str, Any], size: int, device: torch.device) -> bool:
+def fits(resident: bool | Literal["auto"], size: int, device: torch.device) -> bool:
     """Whether ``size`` bytes of images are to be resident on the device, as ``data.resident`` says.
 
     ``auto``: they are, where they take at most half of what is free, in the machine's memory (they are
     gathered there first) and in the GPU's.
     """
-    wish = settings.get("resident", "auto")
-    if wish != "auto":
-        return bool(wish)
+    if resident != "auto":
+        return resident
     free = free_memory()
     if device.type == "cuda":
         free = min(free, torch.cuda.mem_get_info(device)[0])
@@ -147,7 +146,7 @@ def free_memory() -> float:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
 
 
-def cores() -> int:
+def usable_cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

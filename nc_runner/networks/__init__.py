@@ -1,4 +1,4 @@
-"""The networks: three published families, and the door through which any other network comes in."""
+"""The networks: three published families, and custom networks built from the settings."""
 
 from nc_runner.networks.build import Network, build_network
 from nc_runner.networks.densenets import densenet

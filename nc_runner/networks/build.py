@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nc_runner.config.plugins import locate, reason
+from nc_runner.config import schema
+from nc_runner.config.plugins import check_arguments, locate, reason, taken
 from nc_runner.errors import ConfigError, NCRunnerError
+from nc_runner.networks.densenets import densenet
+from nc_runner.networks.resnets import resnet
+from nc_runner.networks.vggs import vgg
+
+FAMILIES: dict[str, Callable[..., nn.Module]] = {"resnet": resnet, "vgg": vgg, "densenet": densenet}
+PROVIDED = ("num_classes", "in_channels", "image_size")  # what a custom callable gets if it names them
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +50,22 @@ class Network:
         return outputs, seen[-1]
 
 
-def build_network(net: Mapping[str, Any], *, num_classes: int, in_channels: int, image_size: int) -> Network:
+def check_network(net: schema.Network) -> None:
+    """Find a custom network's callable, and check that it takes the arguments that the settings give.
+
+    Does nothing for the families that ship. Raises ConfigError.
+    """
+    if net.target not in FAMILIES:
+        check_arguments(_located(net), "net", net.model_extra or {}, PROVIDED)
+
+
+def build_network(net: schema.Network, *, num_classes: int, in_channels: int, image_size: int) -> Network:
     """Build the network that the ``net`` settings describe, with weights drawn from torch's global generator.
 
-    ``net._target_`` is the dotted path of a class or function, of an installed package or of a file in the
-    current folder. It gets the other settings as arguments, except ``name``, and those of num_classes,
-    in_channels and image_size that its signature names. If it takes ``**kwargs`` it gets all three, less any
-    that it then rejects by name: so torchvision's model functions work as they are.
+    ``net.target`` is a family, or the path of a class or function. It gets the other settings as arguments,
+    except ``name``, and those of num_classes, in_channels and image_size that its signature names. If it
+    takes ``**kwargs`` it gets all three, less any that it then rejects by name: so torchvision's model
+    functions work as they are.
 
     One pass of two black images in eval mode checks that the last ``nn.Linear`` makes the output. It leaves
     batch-norm statistics and the generator as they were.
@@ -58,22 +73,12 @@ def build_network(net: Mapping[str, Any], *, num_classes: int, in_channels: int,
     Raises:
         ConfigError: the path leads nowhere, the callable fails, or its network cannot be measured.
     """
-    path = str(net["_target_"])
-    # A module is imported once in a process: what it draws must not shift the weights of the first network.
-    with torch.random.fork_rng(devices=[]):
-        target = locate(path, "net._target_")
-    if isinstance(target, nn.Module):
-        raise ConfigError(
-            f"net._target_={path} is a network already, with weights that no seed decides\n"
-            "give the dotted path of a class or function that builds it"
-        )
-    settings = {key: value for key, value in net.items() if key not in ("_target_", "name")}
-    data = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
-    model = _call(target, path, settings, data)
-    if not isinstance(model, nn.Module):
-        raise ConfigError(
-            f"net._target_={path} returned an object of type {type(model).__name__}, not a torch.nn.Module"
-        )
+    path = net.target
+    shape = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    if path in FAMILIES:
+        model = FAMILIES[path](**net.model_dump(exclude={"target", "name"}), **shape)
+    else:
+        model = _custom(net, shape)
     linears = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not linears:
         raise ConfigError(
@@ -86,40 +91,47 @@ def build_network(net: Mapping[str, Any], *, num_classes: int, in_channels: int,
     return Network(model, classifier)
 
 
-def _call(target: Any, path: str, settings: dict[str, Any], data: dict[str, int]) -> Any:
-    """Call with the settings, and with what the data set gives as far as the callable takes it."""
-    try:
-        parameters = list(inspect.signature(target).parameters.values())
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    except (TypeError, ValueError):  # written in C, without a signature
-        parameters, takes_any = [], True
-    named = {
-        parameter.name: parameter.default is parameter.empty
-        for parameter in parameters
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    }
-    arguments = {key: value for key, value in data.items() if takes_any or key in named} | settings
-    for key in arguments:
-        if not takes_any and key not in named:
-            raise ConfigError(
-                f"net.{key} is refused: {path} has no such argument\nit takes {', '.join(named) or 'none'}"
-            )
-    for key, required in named.items():
-        if required and key not in arguments:
-            raise ConfigError(f"net.{key} is not set, and {path} needs it\ngive it as +net.{key}=VALUE")
+def _located(net: schema.Network) -> Any:
+    # A module is imported once in a process: what it draws must not shift the weights of the first network.
+    with torch.random.fork_rng(devices=[]):
+        target = locate(net.target, "net._target_", FAMILIES)
+    if isinstance(target, nn.Module):
+        raise ConfigError(
+            f"net._target_={net.target} is a network already, with weights that no seed decides\n"
+            "give the dotted path of a class or function that builds it"
+        )
+    return target
+
+
+def _custom(net: schema.Network, shape: dict[str, int]) -> nn.Module:
+    """Call a custom callable with the settings, and with what the data set gives as far as it takes that."""
+    path, settings = net.target, net.model_extra or {}
+    target = _located(net)
+    check_arguments(target, "net", settings, PROVIDED)
+    arguments = {key: shape[key] for key in taken(target, shape)} | settings
     while True:  # ends: each turn but the last leaves out one of the three arguments that the data set gives
         try:
-            return target(**arguments)
+            model = target(**arguments)
+            break
         except NCRunnerError:
             raise
         except Exception as error:
             rejected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
             key = rejected[1] if rejected and isinstance(error, TypeError) else ""
-            if not takes_any or key not in arguments or key not in data or key in settings:
+            if key not in arguments or key in settings or not _takes_anything(target):
                 raise ConfigError(
                     f"net._target_={path} failed to build the network: {reason(error)}"
                 ) from error
             del arguments[key]
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"net._target_={path} returned an object of type {type(model).__name__}, not a torch.nn.Module"
+        )
+    return model
+
+
+def _takes_anything(target: Any) -> bool:
+    return bool(taken(target, ["a name that no parameter has"]))
 
 
 def _verify(

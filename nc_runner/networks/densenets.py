@@ -6,7 +6,6 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.densenet import DenseNet as TorchvisionDenseNet
 
 from nc_runner.errors import ConfigError
 from nc_runner.networks.stems import is_small, unknown_depth
@@ -56,12 +55,14 @@ def densenet(
     smallest = 2 ** (len(blocks) - 1)  # each transition halves the maps
     if (image_size if small else -(-image_size // 4)) < smallest:
         raise ConfigError(
-            f"densenet{depth} with net.stem={stem} cannot take images of {image_size} x {image_size} pixels\n"
+            f"densenet{depth} with net.stem={stem} does not support {image_size} x {image_size} images\n"
             + ("they are too small" if small else "set net.stem=small")
         )
     if not bottleneck:
         return _plain_densenet(blocks, growth_rate, _stem(small, in_channels, 2 * growth_rate), num_classes)
-    model: nn.Module = TorchvisionDenseNet(
+    from torchvision.models import densenet as torchvisions  # takes more than a second: not for every network
+
+    model: nn.Module = torchvisions.DenseNet(
         growth_rate, blocks, num_init_features=2 * growth_rate, num_classes=num_classes
     )
     if small or in_channels != 3:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from torch import nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
-from torchvision.models.resnet import ResNet as TorchvisionResNet
+from torch import Tensor, nn
 
 from nc_runner.errors import ConfigError
 from nc_runner.networks.stems import is_small, unknown_depth
 
-# depth: (block, blocks per stage), He et al., table 1.
+# depth: blocks per stage, He et al., table 1; from depth 50 on they are bottlenecks.
 _IMAGENET_FAMILY = {
-    18: (BasicBlock, [2, 2, 2, 2]),
-    34: (BasicBlock, [3, 4, 6, 3]),
-    50: (Bottleneck, [3, 4, 6, 3]),
-    101: (Bottleneck, [3, 4, 23, 3]),
-    152: (Bottleneck, [3, 8, 36, 3]),
+    18: [2, 2, 2, 2],
+    34: [3, 4, 6, 3],
+    50: [3, 4, 6, 3],
+    101: [3, 4, 23, 3],
+    152: [3, 8, 36, 3],
 }
 # 6n + 2 layers, He et al., section 4.2; n = 1 is this project's addition, for CPUs.
 _CIFAR_FAMILY = (8, 20, 32, 56)
@@ -43,14 +41,13 @@ def resnet(
     if depth in _CIFAR_FAMILY:
         if stem == "imagenet":
             raise ConfigError(
-                f"net.stem=imagenet is not for net.depth={depth}, whose first layer is always 3 x 3\n"
+                f"net.stem=imagenet is not supported for net.depth={depth}: its first layer is always 3 x 3\n"
                 f"leave net.stem out, or choose net.depth from {', '.join(map(str, _IMAGENET_FAMILY))}"
             )
         return _cifar_resnet(depth, num_classes, in_channels)
     if depth not in _IMAGENET_FAMILY:
         raise unknown_depth(depth, (*_CIFAR_FAMILY, *_IMAGENET_FAMILY))
-    block, blocks = _IMAGENET_FAMILY[depth]
-    model: nn.Module = TorchvisionResNet(block, blocks, num_classes=num_classes)
+    model = _torchvisions(depth, num_classes)
     if small:
         model.conv1 = nn.Conv2d(in_channels, 64, kernel_size=3, stride=1, padding=1, bias=False)
         model.maxpool = nn.Identity()
@@ -58,6 +55,37 @@ def resnet(
         model.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
         _initialise(model.conv1)
     return model
+
+
+def _torchvisions(depth: int, num_classes: int) -> nn.Module:
+    from torchvision.models import resnet as torchvisions  # takes more than a second: not for every network
+
+    block = torchvisions.BasicBlock if depth < 50 else torchvisions.Bottleneck
+    model: nn.Module = torchvisions.ResNet(block, _IMAGENET_FAMILY[depth], num_classes=num_classes)
+    return model
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut: (B, ``inputs``, S, S) to (B, ``maps``, S / stride, S / stride).
+
+    As torchvision's ``BasicBlock``, with the same names, values and order of random draws.
+    """
+
+    def __init__(self, inputs: int, maps: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, maps, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(maps)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(maps, maps, kernel_size=3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(maps)
+        self.downsample = downsample
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.relu(self.bn1(self.conv1(images)))
+        maps = self.bn2(self.conv2(maps))
+        maps += images if self.downsample is None else self.downsample(images)
+        outputs: Tensor = self.relu(maps)
+        return outputs
 
 
 def _cifar_resnet(depth: int, num_classes: int, in_channels: int) -> nn.Module:

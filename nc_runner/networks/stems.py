@@ -1,4 +1,4 @@
-"""What the families share: the choice of the first layers, and the refusal of a depth that is not theirs."""
+"""What the families share: the choice of the first layers, and the error for a depth that they lack."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ IMAGENET_STEM_FROM = 64
 def is_small(stem: str, image_size: int) -> bool:
     """Whether the first layers keep the resolution (3 x 3, stride 1) or divide it by 4, as for ImageNet."""
     if stem not in ("auto", "small", "imagenet"):
-        raise ConfigError(f"net.stem={stem} is refused: net.stem must be one of auto, small, imagenet")
+        raise ConfigError(f"net.stem={stem} is not valid: net.stem must be one of auto, small, imagenet")
     return stem == "small" or (stem == "auto" and image_size < IMAGENET_STEM_FROM)
 
 
 def unknown_depth(depth: int, known: Iterable[int]) -> ConfigError:
     """The error for a depth that a family lacks."""
     return ConfigError(
-        f"net.depth={depth} is refused: net.depth must be one of {', '.join(map(str, sorted(known)))}"
+        f"net.depth={depth} is not valid: net.depth must be one of {', '.join(map(str, sorted(known)))}"
     )

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
 
 from torch import nn
-from torchvision.models.vgg import cfgs, make_layers
 
 from nc_runner.networks.stems import unknown_depth
 
-# depth: (widths of the 3 x 3 convolutions, "M" a max-pool; default width of the head).
-# 11 to 19 are torchvision's, columns A, B, D and E of the paper's table 1; 6 is this project's own.
-_CONFIGURATIONS = {
-    6: ([16, "M", 32, "M", 64, "M"], 64),
-    11: (cfgs["A"], 4096),
-    13: (cfgs["B"], 4096),
-    16: (cfgs["D"], 4096),
-    19: (cfgs["E"], 4096),
+# depth: (widths of the 3 x 3 convolutions between one max-pool and the next; default width of the head).
+# 11 to 19 are columns A, B, D and E of the paper's table 1; 6 is this project's own.
+_CONFIGURATIONS: dict[int, tuple[tuple[tuple[int, ...], ...], int]] = {
+    6: (((16,), (32,), (64,)), 64),
+    11: (((64,), (128,), (256,) * 2, (512,) * 2, (512,) * 2), 4096),
+    13: (((64,) * 2, (128,) * 2, (256,) * 2, (512,) * 2, (512,) * 2), 4096),
+    16: (((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3), 4096),
+    19: (((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4), 4096),
 }
 
 
@@ -40,12 +38,12 @@ def vgg(
     """
     if depth not in _CONFIGURATIONS:
         raise unknown_depth(depth, _CONFIGURATIONS)
-    widths, default_head_width = _CONFIGURATIONS[depth]
+    stages, default_head_width = _CONFIGURATIONS[depth]
     head_width = head_width or default_head_width
-    maps = widths[-2]  # of the last convolution; a max-pool follows it
+    maps = stages[-1][-1]
     model = nn.Sequential(
         OrderedDict(
-            features=_convolutions(widths, in_channels),
+            features=_convolutions(stages, in_channels),
             pool=nn.AdaptiveAvgPool2d(1),
             flatten=nn.Flatten(),
             head=nn.Sequential(*_hidden(maps, head_width), *_hidden(head_width, head_width)),
@@ -62,12 +60,19 @@ def vgg(
     return model
 
 
-def _convolutions(widths: list[Any], in_channels: int) -> nn.Sequential:
-    layers: list[nn.Module] = list(make_layers(widths, batch_norm=True))
-    layers[0] = nn.Conv2d(in_channels, widths[0], kernel_size=3, padding=1)
-    for layer in layers:
-        if isinstance(layer, nn.MaxPool2d):
-            layer.ceil_mode = True
+def _convolutions(stages: tuple[tuple[int, ...], ...], in_channels: int) -> nn.Sequential:
+    """Layers of [3 x 3 convolution, batch norm, ReLU], with a max-pool after each stage."""
+    layers: list[nn.Module] = []
+    inputs = 3
+    for widths in stages:
+        for maps in widths:
+            convolution = nn.Conv2d(inputs, maps, kernel_size=3, padding=1)
+            layers += [convolution, nn.BatchNorm2d(maps), nn.ReLU(inplace=True)]
+            inputs = maps
+        layers.append(nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=True))
+    # Made last, in the place of one for 3 channels: with one made at once, a seed would give other weights
+    # than it has given so far.
+    layers[0] = nn.Conv2d(in_channels, stages[0][0], kernel_size=3, padding=1)
     return nn.Sequential(*layers)
 
 

@@ -1,24 +1,22 @@
 """Small ingredients for tests of the lab: composed settings, a data set of a few images, a tiny network."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_module
+from helpers.settings import settings_of
 from torch import nn
 
-from nc_runner.config import schema
 from nc_runner.data.dataset import Dataset, Split
 from nc_runner.networks import build_network
 from nc_runner.training.losses import mse
-from nc_runner.training.trainer import Trainer, seed_everything
 
+if TYPE_CHECKING:
+    from nc_runner.training.trainer import Trainer
 
-def settings_of(*overrides: str) -> dict[str, Any]:
-    """The checked settings that ``nc-run OVERRIDES`` would use."""
-    schema.register()
-    with initialize_config_module("nc_runner.conf", version_base="1.3"):
-        return schema.check(compose("config", overrides=list(overrides)))
+__all__ = ["TinyNetwork", "few_images", "rows_of", "settings_of", "trainer_of"]
 
 
 def few_images(channels: int = 1, size: int = 8, count: int = 10, num_classes: int = 10) -> Dataset:
@@ -51,13 +49,15 @@ class TinyNetwork(nn.Module):
 
 def trainer_of(*overrides: str, dataset: Dataset | None = None, loss: Any = mse) -> Trainer:
     """A trainer on a few images, for a tiny network unless ``net=`` is among the overrides."""
+    from nc_runner.training.trainer import Trainer, seed_everything
+
     if not any(override.startswith("net=") for override in overrides):
         overrides = ("net=custom", "net._target_=helpers.lab.TinyNetwork", *overrides)
     settings = settings_of("batch_size=5", *overrides)
     dataset = dataset or few_images(count=32)
-    seed_everything(settings["seed"])
+    seed_everything(settings.seed)
     network = build_network(
-        settings["net"],
+        settings.net,
         num_classes=dataset.num_classes,
         in_channels=dataset.in_channels,
         image_size=dataset.image_size,
