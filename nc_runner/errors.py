@@ -23,3 +23,18 @@ class TrainingError(NCRunnerError):
 
 class DivergedError(TrainingError):
     """The loss is no longer finite (exit code 1)."""
+
+
+class GroupError(NCRunnerError):
+    """The ranks of a command can no longer compute together: the command ends on each of them (exit code 1).
+
+    ``speaker``: the rank that tells the user; the others end without a word.
+    """
+
+    def __init__(self, message: str, speaker: int = 0) -> None:
+        super().__init__(message)
+        self.speaker = speaker
+
+
+class RankLostError(GroupError):
+    """A rank ended without giving a reason, or is silent; the run can be resumed."""

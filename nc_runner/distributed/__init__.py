@@ -1,1 +1,1 @@
-"""The processes of one run: ranks, collectives, and each rank's share."""
+"""The ranks of one command: their places, collectives on tensors and ranges, and who was lost."""

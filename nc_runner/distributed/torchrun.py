@@ -1,27 +1,25 @@
-"""What torchrun tells each of its processes, and what a run on several refuses. Imports no torch."""
+"""What torchrun tells each of its processes, and what a process tells torchrun. Imports no torch."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nc_runner.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Place:
-    """A process among those of one command: ``rank`` of ``size`` in all, and of those on its own host."""
+    """A process among those of one command: ``rank`` of ``world_size``, and its place on its own host."""
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
     local_rank: int = 0
-    local_size: int = 1
+    local_world_size: int = 1
 
 
 def place() -> Place:
@@ -30,14 +28,19 @@ def place() -> Place:
     if not all(name in os.environ for name in (*names, "MASTER_ADDR", "MASTER_PORT")):
         return Place()
     try:
-        rank, size, local_rank = (int(os.environ[name]) for name in names)
-        return Place(rank, size, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", size)))
+        rank, world_size, local_rank = (int(os.environ[name]) for name in names)
+        return Place(rank, world_size, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", world_size)))
     except ValueError:
         return Place()
 
 
+def attempt() -> int:
+    """How often torchrun has restarted the processes; its key-value store outlives a restart."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
 def report(message: str) -> None:
-    """Let torchrun's own report on failed processes say why: it shows what stands in this file."""
+    """Have torchrun's own summary of failed processes show ``message`` for this one."""
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         details = {"py_callstack": message, "timestamp": str(int(time.time()))}
         content = {"message": {"message": message, "extraInfo": details}}
@@ -45,28 +48,27 @@ def report(message: str) -> None:
             Path(path).write_text(json.dumps(content))
 
 
-def check(settings: Mapping[str, Any]) -> None:
-    """Refuse what several processes cannot share. Raises ConfigError."""
-    size = place().size
+def check_settings(batch_size: int, device: str) -> None:
+    """Raise ConfigError for settings that several ranks cannot share."""
+    size = place().world_size
     if size == 1:
         return
-    if rest := settings["batch_size"] % size:
-        below, above = settings["batch_size"] - rest, settings["batch_size"] + size - rest
-        near = " or ".join(f"batch_size={number}" for number in (below, above) if number)
+    if rest := batch_size % size:
+        near = " or ".join(f"batch_size={n}" for n in (batch_size - rest, batch_size + size - rest) if n)
         raise ConfigError(
-            f"batch_size={settings['batch_size']} is the batch of all processes together, and cannot be "
-            f"divided among {size}\ntry {near}, or another number of processes"
+            f"batch_size={batch_size} is the batch of all ranks together, and cannot be split among {size}\n"
+            f"try {near}, or another number of processes"
         )
-    if settings["device"] == "mps" or ":" in settings["device"]:
+    if device == "mps" or ":" in device:
         raise ConfigError(
-            f"device={settings['device']} is one device, and torchrun started {size} processes\n"
+            f"device={device} is one device, and torchrun started {size} processes\n"
             "use device=cuda: each process then takes the GPU of its own number"
         )
 
 
 def check_launcher(target: str) -> None:
-    """Refuse a sweep by another launcher than Hydra's own, which runs one job after the other."""
-    if place().size > 1 and not target.endswith(".BasicLauncher"):
+    """Raise ConfigError for a sweep with another launcher than Hydra's own, which runs one job at a time."""
+    if place().world_size > 1 and not target.endswith(".BasicLauncher"):
         raise ConfigError(
             "a sweep under torchrun runs one job after the other, each on all processes\n"
             "leave out hydra/launcher, or leave out torchrun"

@@ -1,19 +1,20 @@
-"""Signals that ask a run to stop: heard at once, obeyed at the next safe moment."""
+"""Signals that ask a run to stop: noted at once, obeyed at the next safe moment. Imports no torch."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
 
-# The last two: Slurm's warning before the time limit, as a batch script or submitit asks for it.
-STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+# SIGHUP: the terminal was closed. The last two: Slurm's warning before the time limit, as a batch script or
+# submitit asks for it.
+STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
 class StopRequested(BaseException):
-    """Raised by a run that was asked to stop, after its checkpoint is written."""
+    """Raised by a run that was asked to stop, after its checkpoint is written; on all ranks at one step."""
 
     def __init__(self, signum: int) -> None:
         self.signum = signum
@@ -26,45 +27,27 @@ class StopRequested(BaseException):
 
     @property
     def advice(self) -> str:
-        return "give the same command again to go on"
-
-
-class ProcessLost(StopRequested):
-    """Raised when another process of a run on several is gone: the run stops, and can be resumed.
-
-    ``speaker``: the rank of the process that tells the user.
-    """
-
-    def __init__(self, problem: str, speaker: int = 0) -> None:
-        BaseException.__init__(self, problem)
-        self.speaker = speaker
-
-    @property
-    def exit_code(self) -> int:
-        return 1
-
-    @property
-    def advice(self) -> str:
-        return f"{self}\ngive the same command again to go on from the last checkpoint"
+        return "give the same command again to resume"
 
 
 class StopSignals:
     """While this context is entered, a stopping signal is noted in ``received`` and does not end the process.
 
-    A second SIGINT ends the process at once, with exit code 130. Outside the main thread, where Python
-    allows no handlers, nothing is changed.
+    A second SIGINT ends the process at once, with exit code 130. SIGHUP stays ignored where it is ignored
+    already, as under nohup. Outside the main thread, where Python allows no handlers, nothing is changed.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
             for name in STOPPING:
-                if hasattr(signal, name):
-                    number = int(getattr(signal, name))
-                    self._before[number] = signal.signal(number, self._note)
+                number = getattr(signal, name, None)
+                if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                    continue
+                self._before[int(number)] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -72,6 +55,7 @@ class StopSignals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._before.clear()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received == signal.SIGINT:

@@ -1,0 +1,135 @@
+"""What happens beside a training: stops, checkpoints, rows, trackers, progress. Only rank 0 writes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+from nc_runner.config.schema import Recording
+from nc_runner.measurement.measurer import Measurement
+from nc_runner.runs.record import RunWriter
+from nc_runner.training.advice import disk_advice
+from nc_runner.training.checkpoint import Checkpoint, TrainerState, save_checkpoint
+from nc_runner.training.progress import ProgressDisplay, describe
+from nc_runner.training.signals import StopRequested, StopSignals
+from nc_runner.training.trainer import Trainer
+
+log = logging.getLogger("nc_runner")
+
+
+class Tracker(Protocol):
+    """Takes the rows of one run elsewhere, as :class:`nc_runner.trackers.tensorboard.TensorBoard` does."""
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Take one row, by column; it is safe when this returns."""
+
+    def close(self) -> None:
+        """The run has ended or stops."""
+
+
+TrackerFactory = Callable[[Path], Tracker]  # opens a tracker for the run folder, when its rows are there
+
+
+class Recorder:
+    """Stops a training when a signal asks for it, and takes its checkpoints: on all ranks at the same step.
+
+    This one writes nothing: that of all ranks but the first.
+    """
+
+    def __init__(self, trainer: Trainer, signals: StopSignals, checkpoint_seconds: float) -> None:
+        self.trainer = trainer
+        self.signals = signals
+        self.checkpoint_seconds = checkpoint_seconds
+        self._saved = time.monotonic()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def pause(self) -> None:
+        """After each step, and before each batch of a measurement. Raises StopRequested after saving."""
+        due = time.monotonic() - self._saved > self.checkpoint_seconds > 0
+        stop, save = self.trainer.group.agree(self.signals.received or 0, due)
+        if stop or save:
+            self._save()
+        if stop:
+            raise StopRequested(stop)
+
+    def measured(self, measurement: Measurement) -> None:
+        """An epoch was measured that the schedule asks for."""
+
+    def epoch_done(self) -> None:
+        """An epoch is done, measurement included."""
+        if self.checkpoint_seconds == 0 or self.trainer.epoch == self.trainer.epochs:
+            self._save()
+
+    def _save(self) -> None:
+        self._write(self.trainer.state())  # all ranks: each has a part of the state
+        self._saved = time.monotonic()
+
+    def _write(self, state: TrainerState) -> None:
+        pass
+
+
+class RunRecorder(Recorder):
+    """Also writes rows and checkpoints into the run folder, hands rows to trackers, and shows progress."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        signals: StopSignals,
+        recording: Recording,
+        writer: RunWriter,
+        display: ProgressDisplay,
+        trackers: Sequence[TrackerFactory] = (),
+    ) -> None:
+        super().__init__(trainer, signals, recording.checkpoint_seconds)
+        self.writer = writer
+        self.display = display
+        self._factories = trackers
+        self._trackers: list[Tracker] = []
+
+    def __enter__(self) -> RunRecorder:
+        with ExitStack() as opened:
+            opened.enter_context(self.display)
+            for factory in self._factories:
+                tracker = factory(self.writer.folder)
+                opened.callback(tracker.close)
+                self._trackers.append(tracker)
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def pause(self) -> None:
+        self.display.step(self.trainer.epoch + self.trainer.step / self.trainer.steps)
+        super().pause()
+
+    def measured(self, measurement: Measurement) -> None:
+        row = measurement.row
+        with disk_advice(self.writer.folder):
+            if measurement.layers:
+                self.writer.layers.append(*measurement.layers)
+            self.writer.append(row)
+            for tracker in self._trackers:
+                tracker.add(row)
+        log.info(describe(row, self.trainer.epochs))
+        self.display.row(row)
+
+    def _write(self, state: TrainerState) -> None:
+        with disk_advice(self.writer.folder):
+            checkpoint: Checkpoint = {
+                **state,
+                "data_fingerprint": self.trainer.dataset.fingerprint,
+                "rows": self.writer.rows_text(),
+            }
+            if self.trainer.measurer.layers.modules:
+                checkpoint["layer_rows"] = self.writer.layers.text()
+            save_checkpoint(self.writer.folder, checkpoint)
