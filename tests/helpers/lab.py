@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from helpers.settings import settings_of
 from torch import nn
 
+from helpers.settings import settings_of
 from nc_runner.data.dataset import Dataset, Split
 from nc_runner.networks import build_network
 from nc_runner.training.losses import mse
