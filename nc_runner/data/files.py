@@ -1,8 +1,8 @@
-"""Files of the standard data sets: finding, fetching and verifying them. Bytes in, bytes or a DataError out.
+"""Files of the standard data sets: finding, fetching and verifying them.
 
-torchvision downloads and unpacks. What it does not do is done here: a failed download leaves nothing behind,
-a missing file is told from a damaged one, and the IDX files of MNIST and FashionMNIST are checked, which
-torchvision takes altered or cut short without a word.
+torchvision downloads and unpacks. This module adds what it does not do: a failed download leaves nothing
+behind, a missing file and a damaged one have different messages, and the IDX files of MNIST and FashionMNIST
+are checked, which torchvision reads without an error when they are altered or cut short.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from nc_runner.errors import DataError
 # MD5 of the unpacked IDX files. torchvision publishes those of the .gz files alone; these were computed from
 # .gz files that have torchvision's sums (for FashionMNIST: from Debian's package dataset-fashion-mnist, whose
 # gzip headers lack the original name and time; with both restored, all four have torchvision's sums).
-# None: no such .gz file was at hand, so no sum is claimed.
+# None: there was no such .gz file to compute it from.
 IDX_MD5: dict[str, dict[str, str | None]] = {
     "MNIST": {
         "train-images-idx3-ubyte": None,
@@ -48,7 +48,7 @@ IDX_MD5: dict[str, dict[str, str | None]] = {
     },
 }
 
-STALL_SECONDS = 30.0  # a server that says nothing for so long counts as a failed download
+STALL_SECONDS = 30.0  # a download without a byte for so long has failed
 
 _FETCH_ERRORS = (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError, zlib.error)
 
@@ -59,7 +59,7 @@ class FileSet:
 
     title: str
     root: Path
-    folder: Path  # where the files lie: root or a folder below it
+    folder: Path  # that holds the files: root or a folder below it
     files: Mapping[str, str | None]  # name in folder -> MD5, or None
     fetch: Callable[[Path], None]  # torchvision's download into another root
     by_hand: str  # what to put where
@@ -79,9 +79,9 @@ class FileSet:
 
 
 def obtain(wanted: FileSet, download: bool) -> None:
-    """Make sure that every file is there: unpack an archive that lies in the root, or else download.
+    """Make sure that every file is there: unpack an archive in the root, or else download.
 
-    Raises :class:`DataError` that says which files are missing, why they could not be had, and what to do.
+    Raises :class:`DataError` that says which files are missing, why they could not be fetched, and what to do.
     """
     missing = wanted.missing()
     if not missing:
@@ -128,7 +128,7 @@ def read_idx(wanted: FileSet, name: str, shape: tuple[int, ...]) -> NDArray[np.u
     if not path.is_file():
         path = path.with_name(name + wanted.packed)
 
-    def refuse(problem: str) -> DataError:
+    def invalid(problem: str) -> DataError:
         return DataError(
             f"{wanted.title}: {path} {problem}\n"
             f"remove this file (it is fetched again where data.download is true) or {wanted.by_hand}"
@@ -139,33 +139,33 @@ def read_idx(wanted: FileSet, name: str, shape: tuple[int, ...]) -> NDArray[np.u
         if path.name != name:
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise refuse(f"cannot be read: {_reason(error)}") from error
+        raise invalid(f"cannot be read: {_reason(error)}") from error
 
     header = 4 + 4 * len(shape)
     kind = "labels" if len(shape) == 1 else "images"
     if content[:3] != b"\0\0\x08" or len(content) < 4:
         begins = content[:4].hex(" ") or "nothing"
-        raise refuse(f"is not an IDX file of unsigned bytes: it begins with {begins}")
+        raise invalid(f"is not an IDX file of unsigned bytes: it begins with {begins}")
     if content[3] != len(shape):
         other = {1: "labels", 3: "images"}.get(content[3], f"{content[3]}-dimensional values")
-        raise refuse(f"holds {other} where {kind} belong: are files swapped?")
+        raise invalid(f"holds {other} where {kind} belong: are files swapped?")
     if len(content) < header:
-        raise refuse(f"is cut short: {len(content)} bytes")
+        raise invalid(f"is cut short: {len(content)} bytes")
     found = tuple(int(size) for size in np.frombuffer(content, dtype=">u4", count=len(shape), offset=4))
     if found != shape:
-        raise refuse(f"announces {_times(found)} {kind} where {_times(shape)} belong: is it another file?")
+        raise invalid(f"has {_times(found)} {kind} where {_times(shape)} belong: is it another file?")
     expected = header + int(np.prod(shape))
     if len(content) != expected:
         state = "is cut short" if len(content) < expected else "is too long"
-        raise refuse(f"{state}: {len(content)} bytes unpacked, not {expected}")
+        raise invalid(f"{state}: {len(content)} bytes unpacked, not {expected}")
     values = np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
     if kind == "labels" and int(values.max()) > 9:
-        raise refuse(f"has the label {int(values.max())}; labels go from 0 to 9")
+        raise invalid(f"has the label {int(values.max())}; labels go from 0 to 9")
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if wanted.files[name] not in (None, md5):
         owners = [title for title, sums in IDX_MD5.items() if md5 in sums.values()]
         belongs = f"is a file of {owners[0]}" if owners else "is not the published file"
-        raise refuse(f"{belongs}: its MD5 is {md5} unpacked, not {wanted.files[name]}")
+        raise invalid(f"{belongs}: its MD5 is {md5} unpacked, not {wanted.files[name]}")
     return values
 
 
@@ -181,7 +181,9 @@ def _fetch(wanted: FileSet, archives: list[str]) -> None:
                 if wanted.missing():
                     _fetch_alone(wanted, archives)
             finally:
-                lock.unlink(missing_ok=True)  # a latecomer may then fetch a second time, which does no harm
+                lock.unlink(
+                    missing_ok=True
+                )  # another process may then fetch a second time, which does no harm
     finally:
         with suppress(OSError):  # not empty: keep
             for folder in new:
@@ -189,7 +191,7 @@ def _fetch(wanted: FileSet, archives: list[str]) -> None:
 
 
 def _fetch_alone(wanted: FileSet, archives: list[str]) -> None:
-    patience = socket.getdefaulttimeout()
+    timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALL_SECONDS)
     try:
         with TemporaryDirectory(prefix=f".{wanted.title}-", dir=wanted.root) as temporary:
@@ -205,9 +207,9 @@ def _fetch_alone(wanted: FileSet, archives: list[str]) -> None:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(path, target)
     finally:
-        socket.setdefaulttimeout(patience)
+        socket.setdefaulttimeout(timeout)
     if missing := wanted.missing():
-        raise RuntimeError(f"what came lacks {', '.join(missing)}")
+        raise RuntimeError(f"the download has no {', '.join(missing)}")
 
 
 def _verify_md5(path: Path, expected: str, title: str) -> None:
@@ -228,7 +230,7 @@ def _reason(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     if "corrupted" in lines[-1]:
-        return "what came does not have the published MD5"
+        return "the download does not have the published MD5"
     return re.sub(r"^<urlopen error (.*)>$", r"\1", lines[-1])
 
 

@@ -76,7 +76,7 @@ def _table_of_digits() -> NDArray[np.float64]:
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(
             f"digits: {path} cannot be read: {reason(error)}\n"
-            "install scikit-learn anew: pip install --force-reinstall scikit-learn"
+            "install scikit-learn again: pip install --force-reinstall scikit-learn"
         ) from error
 
 
@@ -138,7 +138,7 @@ def _as_known(raw: RawDataset, title: str) -> RawDataset:
         if part.images.shape != (count, *known.shape):
             raise DataError(
                 f"{title}: {split} images have shape {part.images.shape}, not {(count, *known.shape)}\n"
-                "remove its files and get them anew, or load a custom variant: data=custom data._target_=PATH"
+                "remove its files and fetch them again, or load a custom variant: data=custom data._target_=PATH"
             )
     check(raw, title)
     return raw
@@ -217,7 +217,7 @@ def _torchvision(source: Any, download: bool, wanted: FileSet) -> RawDataset:
     return _as_known(RawDataset(train, test, KNOWN[wanted.title].num_classes), wanted.title)
 
 
-def _choices(source: Any) -> list[dict[str, Any]]:
+def _choices(source: Any) -> list[dict[str, str | bool]]:
     """The arguments with which a class of torchvision's gives its train and its test set."""
     by_split = "split" in inspect.signature(source).parameters
     return [{"split": "train"}, {"split": "test"}] if by_split else [{"train": True}, {"train": False}]

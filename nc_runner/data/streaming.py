@@ -1,4 +1,4 @@
-"""A split whose images stay where they are, and come to the device batch by batch through a DataLoader."""
+"""A split that is not resident: a DataLoader brings its images to the device batch by batch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from nc_runner.config.cores import usable_cores
 from nc_runner.data.sources import ImageSource
 from nc_runner.errors import NCRunnerError
 
@@ -28,7 +29,7 @@ BLOCK = 256  # images at a time, where all are read once
 class StreamedSplit:
     """As :class:`nc_runner.data.dataset.Split`, the same images in the same order, but not resident.
 
-    ``rows`` (M,) says which of the ``images`` the split holds; ``labels`` (M,) lie on the device.
+    ``rows`` (M,) says which of the ``images`` the split holds; ``labels`` (M,) are on the device.
     ``workers`` processes fetch, decode and pad ahead; with 0 the training process does it.
     """
 
@@ -59,7 +60,7 @@ class StreamedSplit:
         return replace(self, rows=self.rows[rows], labels=self.labels[rows])
 
     def batches(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each row of ``indices`` (steps, B): images (B, C, H, W) uint8, and labels (B,), there."""
+        """For each row of ``indices`` (steps, B): images (B, C, H, W) uint8, and labels (B,), on the device."""
         for index, images in zip(indices, self._load(indices.tolist()), strict=True):
             yield images, self.labels[index]
 
@@ -71,7 +72,7 @@ class StreamedSplit:
     def _load(self, batches: Sequence[Sequence[int]]) -> Iterator[Tensor]:
         pinned = self.device.type == "cuda"
         loader: DataLoader[Any] = DataLoader(
-            _Fetcher(self),  # type: ignore[arg-type]  # torch asks for its own class; any with [] will do
+            _Fetcher(self),  # type: ignore[arg-type]  # torch's type is Dataset; any class with [] works
             sampler=batches,  # each "sample" is a whole batch
             batch_size=None,
             num_workers=min(self.workers, len(batches)),
@@ -138,17 +139,12 @@ def fits(resident: bool | Literal["auto"], size: int, device: torch.device) -> b
 
 
 def free_memory() -> float:
-    """Bytes of main memory that can be taken without swapping; half of all of it where that is not said."""
+    """Bytes of main memory that can be taken without swapping; half of all of it where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError, IndexError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def channel_moments(split: StreamedSplit) -> tuple[tuple[float, ...], tuple[float, ...]]:

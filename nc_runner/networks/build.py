@@ -137,7 +137,7 @@ def _takes_anything(target: Any) -> bool:
 def _verify(
     model: nn.Module, classifier: nn.Linear, name: str, path: str, images: Tensor, num_classes: int
 ) -> None:
-    """Check that the classifier makes the model's output, by planting a marker where it makes its own.
+    """Check that the classifier makes the model's output, by putting a marker in the place of its output.
 
     A comparison of values could pass by chance, for instance a ReLU after outputs that are all positive.
     """

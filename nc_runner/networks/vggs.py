@@ -9,7 +9,7 @@ from torch import nn
 from nc_runner.networks.stems import unknown_depth
 
 # depth: (widths of the 3 x 3 convolutions between one max-pool and the next; default width of the head).
-# 11 to 19 are columns A, B, D and E of the paper's table 1; 6 is this project's own.
+# 11 to 19 are columns A, B, D and E of the paper's table 1; 6 is this project's addition.
 _CONFIGURATIONS: dict[int, tuple[tuple[tuple[int, ...], ...], int]] = {
     6: (((16,), (32,), (64,)), 64),
     11: (((64,), (128,), (256,) * 2, (512,) * 2, (512,) * 2), 4096),
@@ -34,7 +34,7 @@ def vgg(
         depth: 11, 13, 16 or 19; or 6, three convolutions of 16, 32 and 64 maps, each followed by a max-pool.
         head_width: units of both hidden layers of the head, and so the number of features;
             None takes 4096 (torchvision's), or 64 for depth 6.
-        image_size: not used; every size will do.
+        image_size: not used; every size is supported.
     """
     if depth not in _CONFIGURATIONS:
         raise unknown_depth(depth, _CONFIGURATIONS)

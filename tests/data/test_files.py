@@ -1,21 +1,19 @@
-"""Files are fetched, found and verified; what is missing, damaged or something else is named and refused."""
+"""Files are fetched, found and verified; a missing, damaged or other file is an error that names it."""
 
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
-import numpy as np
 import pytest
 from helpers import miniature
-from helpers.miniature import IDX_NAMES, WITH_FILES, assert_same, refusal
-from nc_runner.experiment import datasets
+from helpers.miniature import IDX_NAMES, WITH_FILES, assert_same, data_error
+
+from nc_runner.data import standard
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def mnist_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("loader", WITH_FILES)
 def test_missing_files_without_download_say_what_goes_where(loader: str, tmp_path: Path) -> None:
-    message = refusal(lambda: getattr(datasets, loader)(tmp_path, download=False))
+    message = data_error(lambda: getattr(standard, loader)(tmp_path, download=False))
     assert miniature.TITLES[loader] in message
     assert str(tmp_path) in message
     assert "data.root=DIR" in message
@@ -49,11 +47,11 @@ def test_download_puts_every_file_in_place_and_nothing_else(
     miniature.pack(root, loader, server, monkeypatch)
     shutil.rmtree(root)
     log = miniature.serve(monkeypatch, server)
-    assert_same(getattr(datasets, loader)(root, download=True), written)
+    assert_same(getattr(standard, loader)(root, download=True), written)
     assert {path.relative_to(root) for path in root.rglob("*") if path.is_file()} == before
     fetched = len(log.urls)
     assert fetched == len(list(server.iterdir()))
-    assert_same(getattr(datasets, loader)(root, download=True), written)
+    assert_same(getattr(standard, loader)(root, download=True), written)
     assert len(log.urls) == fetched
     assert capfd.readouterr() == ("", "")
 
@@ -65,7 +63,7 @@ def test_failed_download_says_what_to_do_and_leaves_nothing(
 ) -> None:
     miniature.serve(monkeypatch, None, error)
     root = tmp_path / "new" / "root"
-    message = refusal(lambda: getattr(datasets, loader)(root, download=True))
+    message = data_error(lambda: getattr(standard, loader)(root, download=True))
     assert "download failed" in message
     assert ("no route to host" in message) or ("timed out" in message)
     assert str(root) in message
@@ -75,7 +73,7 @@ def test_failed_download_says_what_to_do_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("loader", WITH_FILES)
-def test_download_with_the_wrong_checksum_is_refused_and_removed(
+def test_download_with_the_wrong_checksum_is_an_error_and_removed(
     loader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, server = tmp_path / "root", tmp_path / "server"
@@ -84,7 +82,7 @@ def test_download_with_the_wrong_checksum_is_refused_and_removed(
     for path in server.iterdir():
         path.write_bytes(b"<html>log in to this network</html>")
     miniature.serve(monkeypatch, server)
-    message = refusal(lambda: getattr(datasets, loader)(root, download=True))
+    message = data_error(lambda: getattr(standard, loader)(root, download=True))
     assert "does not have the published MD5" in message
     assert [path for path in root.rglob("*") if path.is_file()] == []
 
@@ -103,7 +101,7 @@ def test_download_completes_a_set_and_leaves_its_files_alone(
     gone.unlink()
     times = [path.stat().st_mtime_ns for path in kept]
     miniature.serve(monkeypatch, server)
-    assert_same(getattr(datasets, loader)(root, download=True), written)
+    assert_same(getattr(standard, loader)(root, download=True), written)
     assert [path.stat().st_mtime_ns for path in kept] == times
 
 
@@ -114,14 +112,14 @@ def test_an_archive_put_in_the_root_by_hand_is_unpacked_without_network(
     written = miniature.write(tmp_path, loader, monkeypatch)
     miniature.pack(tmp_path, loader, tmp_path, monkeypatch)
     miniature.serve(monkeypatch, None, URLError("no network"))
-    assert_same(getattr(datasets, loader)(tmp_path, download=False), written)
+    assert_same(getattr(standard, loader)(tmp_path, download=False), written)
 
 
 def test_a_damaged_archive_is_named_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = miniature.serve(monkeypatch, None, URLError("no network"))
     archive = tmp_path / "cifar-10-python.tar.gz"
     archive.write_bytes(b"half")
-    assert str(archive) in refusal(lambda: datasets.cifar10(tmp_path, download=True))
+    assert str(archive) in data_error(lambda: standard.cifar10(tmp_path, download=True))
     assert archive.read_bytes() == b"half"
     assert log.urls == []
 
@@ -131,7 +129,7 @@ def test_runs_that_start_together_fetch_once(tmp_path: Path, monkeypatch: pytest
     miniature.write(root, "mnist", monkeypatch)
     miniature.pack(root, "mnist", server, monkeypatch)
     log = miniature.serve(monkeypatch, server)
-    threads = [threading.Thread(target=datasets.mnist, args=(root, True)) for _ in range(3)]
+    threads = [threading.Thread(target=standard.mnist, args=(root, True)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -142,7 +140,7 @@ def test_runs_that_start_together_fetch_once(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("name", IDX_NAMES)
 def test_a_single_missing_idx_file_is_named(name: str, mnist_root: Path) -> None:
     (mnist_root / "MNIST" / "raw" / name).unlink()
-    message = refusal(lambda: datasets.mnist(mnist_root, download=False))
+    message = data_error(lambda: standard.mnist(mnist_root, download=False))
     assert f"(missing: {name})" in message
 
 
@@ -150,7 +148,7 @@ def test_missing_stl10_files_are_listed(tmp_path: Path, monkeypatch: pytest.Monk
     miniature.write_stl10(tmp_path, monkeypatch)
     for name in ("unlabeled_X.bin", "test_y.bin"):
         (tmp_path / "stl10_binary" / name).unlink()
-    message = refusal(lambda: datasets.stl10(tmp_path, download=False))
+    message = data_error(lambda: standard.stl10(tmp_path, download=False))
     assert "(missing: unlabeled_X.bin, test_y.bin)" in message
 
 
@@ -175,8 +173,8 @@ def test_a_damaged_file_is_told_from_a_missing_one_and_named(
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[:-1])
     for download in (False, True):
-        call = getattr(datasets, loader)
-        message = refusal(lambda call=call, download=download: call(tmp_path, download=download))
+        call = getattr(standard, loader)
+        message = data_error(lambda call=call, download=download: call(tmp_path, download=download))
         assert f"{path} is damaged or altered" in message
     assert path.exists()
     assert all(path.name not in url for url in log.urls)
@@ -194,8 +192,8 @@ def swap(one: Path, other: Path) -> None:
     other.write_bytes(content)
 
 
-def mnist_refusal(root: Path, name: str) -> str:
-    message = refusal(lambda: datasets.mnist(root, download=False))
+def mnist_error(root: Path, name: str) -> str:
+    message = data_error(lambda: standard.mnist(root, download=False))
     assert str(root / "MNIST" / "raw" / name) in message
     assert "remove this file" in message
     return message
@@ -216,46 +214,46 @@ def mnist_refusal(root: Path, name: str) -> str:
     ],
     ids=["one byte less", "no header", "empty", "one byte more", "web page", "packed", "floats", "count"],
 )
-def test_an_idx_file_of_the_wrong_form_is_refused(
+def test_an_idx_file_of_the_wrong_form_is_an_error(
     name: str, spoil: Callable[[bytes], bytes], problem: str, mnist_root: Path
 ) -> None:
     path = mnist_root / "MNIST" / "raw" / name
     path.write_bytes(spoil(path.read_bytes()))
-    assert problem in mnist_refusal(mnist_root, name)
+    assert problem in mnist_error(mnist_root, name)
 
 
-def test_a_packed_idx_file_that_is_cut_short_is_refused(mnist_root: Path) -> None:
+def test_a_packed_idx_file_that_is_cut_short_is_an_error(mnist_root: Path) -> None:
     path = mnist_root / "MNIST" / "raw" / "train-images-idx3-ubyte"
     packed = path.with_name(f"{path.name}.gz")
     packed.write_bytes(gzip.compress(path.read_bytes())[:-20])
     path.unlink()
-    assert "cannot be read" in mnist_refusal(mnist_root, packed.name)
+    assert "cannot be read" in mnist_error(mnist_root, packed.name)
 
 
-def test_swapped_images_and_labels_are_refused(mnist_root: Path) -> None:
+def test_swapped_images_and_labels_are_an_error(mnist_root: Path) -> None:
     folder = mnist_root / "MNIST" / "raw"
     swap(folder / IDX_NAMES[0], folder / IDX_NAMES[1])
-    assert "holds images where labels belong" in mnist_refusal(mnist_root, IDX_NAMES[1])
+    assert "holds images where labels belong" in mnist_error(mnist_root, IDX_NAMES[1])
 
 
-def test_swapped_train_and_test_images_are_refused(mnist_root: Path) -> None:
+def test_swapped_train_and_test_images_are_an_error(mnist_root: Path) -> None:
     folder = mnist_root / "MNIST" / "raw"
     swap(folder / "train-images-idx3-ubyte", folder / "t10k-images-idx3-ubyte")
-    assert "20 x 28 x 28 images where 30 x 28 x 28 belong" in mnist_refusal(
+    assert "20 x 28 x 28 images where 30 x 28 x 28 belong" in mnist_error(
         mnist_root, "train-images-idx3-ubyte"
     )
 
 
-def test_a_label_out_of_range_is_refused(mnist_root: Path) -> None:
+def test_a_label_out_of_range_is_an_error(mnist_root: Path) -> None:
     alter(mnist_root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte", 12, 10)
-    assert "has the label 10" in mnist_refusal(mnist_root, "t10k-labels-idx1-ubyte")
+    assert "has the label 10" in mnist_error(mnist_root, "t10k-labels-idx1-ubyte")
 
 
 @pytest.mark.parametrize("name", IDX_NAMES)
-def test_one_altered_byte_is_refused(name: str, mnist_root: Path) -> None:
+def test_one_altered_byte_is_an_error(name: str, mnist_root: Path) -> None:
     path = mnist_root / "MNIST" / "raw" / name
     alter(path, 20, (path.read_bytes()[20] + 1) % 10)
-    assert "is not the published file" in mnist_refusal(mnist_root, name)
+    assert "is not the published file" in mnist_error(mnist_root, name)
 
 
 def test_files_of_fashionmnist_in_the_folder_of_mnist_are_called_so(
@@ -263,83 +261,4 @@ def test_files_of_fashionmnist_in_the_folder_of_mnist_are_called_so(
 ) -> None:
     miniature.write_mnist_like(mnist_root, "FashionMNIST", monkeypatch, seed=1)
     shutil.copytree(mnist_root / "FashionMNIST", mnist_root / "MNIST", dirs_exist_ok=True)
-    assert "is a file of FashionMNIST" in mnist_refusal(mnist_root, "train-labels-idx1-ubyte")
-
-
-# scripts/fashion_mnist.sh
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "fashion_mnist.sh"
-
-
-def run_script(*arguments: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["bash", SCRIPT, *arguments], capture_output=True, text=True, timeout=60)
-
-
-def test_the_script_unpacks_a_given_folder_and_then_does_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written = miniature.write(tmp_path, "fashionmnist", monkeypatch)
-    miniature.pack(tmp_path, "fashionmnist", tmp_path / "packed", monkeypatch)
-    root = tmp_path / "new root"
-    assert run_script(root, tmp_path / "packed").returncode == 0
-    assert sorted(path.name for path in root.rglob("*") if path.is_file()) == sorted(IDX_NAMES)
-    assert_same(datasets.fashionmnist(root, download=False), written)
-    again = run_script(root, tmp_path / "nowhere")
-    assert again.returncode == 0
-    assert "already" in again.stdout
-
-
-def test_the_script_refuses_an_incomplete_or_damaged_folder_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    miniature.write(tmp_path, "fashionmnist", monkeypatch)
-    packed = tmp_path / "packed"
-    miniature.pack(tmp_path, "fashionmnist", packed, monkeypatch)
-    last = packed / f"{IDX_NAMES[3]}.gz"
-    last.write_bytes(last.read_bytes()[:-5])
-    root = tmp_path / "root"
-    assert run_script(root, packed).returncode != 0
-    assert list(root.iterdir()) == []
-    last.unlink()
-    result = run_script(root, packed)
-    assert result.returncode == 1
-    assert "does not hold the four files" in result.stderr
-    assert list(root.iterdir()) == []
-
-
-# The real FashionMNIST
-
-
-@pytest.fixture(scope="module")
-def fashionmnist_root() -> Path:
-    root = Path(os.environ.get("NC_RUNNER_DATA", "data"))
-    if not (root / "FashionMNIST" / "raw" / IDX_NAMES[0]).is_file():
-        pytest.skip(f"no FashionMNIST in {root}: bash scripts/fashion_mnist.sh {root}")
-    return root
-
-
-@pytest.mark.fashionmnist
-def test_real_fashionmnist_is_whole_and_balanced(fashionmnist_root: Path) -> None:
-    raw = datasets.fashionmnist(fashionmnist_root, download=False)
-    assert raw.train.images.shape == (60_000, 28, 28, 1)
-    assert raw.test.images.shape == (10_000, 28, 28, 1)
-    assert np.bincount(raw.train.labels).tolist() == [6_000] * 10
-    assert np.bincount(raw.test.labels).tolist() == [1_000] * 10
-
-
-@pytest.mark.fashionmnist
-@pytest.mark.parametrize("name", IDX_NAMES)
-def test_real_fashionmnist_with_one_altered_byte_is_refused(
-    name: str, fashionmnist_root: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "FashionMNIST" / "raw"
-    folder.mkdir(parents=True)
-    for other in IDX_NAMES:
-        original = (fashionmnist_root / "FashionMNIST" / "raw" / other).resolve()
-        if other == name:
-            shutil.copy(original, folder / other)
-            alter(folder / other, 5_000, (original.read_bytes()[5_000] + 1) % 10)
-        else:
-            (folder / other).symlink_to(original)
-    message = refusal(lambda: datasets.fashionmnist(tmp_path, download=False))
-    assert f"{folder / name} is not the published file" in message
+    assert "is a file of FashionMNIST" in mnist_error(mnist_root, "train-labels-idx1-ubyte")

@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from nc_runner.data import datasets
 from nc_runner.data import files as data_files
-from nc_runner.data.standard import Known, RawDataset, RawSplit
+from nc_runner.data import standard
+from nc_runner.data.raw import RawDataset, RawSplit
 from nc_runner.errors import DataError
 
 TRAIN, TEST = 30, 20  # images
@@ -51,8 +51,8 @@ def md5(path: Path) -> str:
 
 def _know(patch: pytest.MonkeyPatch, title: str, raw: RawDataset) -> None:
     shape = raw.train.images.shape
-    known = Known(len(raw.train.labels), len(raw.test.labels), raw.num_classes, shape[1:])
-    patch.setitem(datasets.KNOWN, title, known)
+    known = standard.Known(len(raw.train.labels), len(raw.test.labels), raw.num_classes, shape[1:])
+    patch.setitem(standard.KNOWN, title, known)
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -148,7 +148,7 @@ def write_stl10(root: Path, patch: pytest.MonkeyPatch) -> RawDataset:
 
 
 def write(root: Path, loader: str, patch: pytest.MonkeyPatch) -> RawDataset:
-    """The data set that ``datasets.LOADER`` reads."""
+    """The data set that the standard loader of this name reads."""
     if loader in ("mnist", "fashionmnist"):
         return write_mnist_like(root, TITLES[loader], patch)
     if loader in ("cifar10", "cifar100"):
@@ -197,7 +197,7 @@ def serve(patch: pytest.MonkeyPatch, server: Path | None, error: Exception | Non
 
     def retrieve(url: str, filename: str, chunk_size: int = 0) -> None:
         log.urls.append(url)
-        print("a line that nobody wants to see")
+        print("a line that must not reach the terminal")
         if error is not None:
             Path(filename).write_bytes(b"the beginning of a file")
             raise error
@@ -218,7 +218,7 @@ def assert_same(loaded: RawDataset, written: RawDataset) -> None:
         np.testing.assert_array_equal(got.labels, want.labels)
 
 
-def refusal(call: Callable[[], object]) -> str:
+def data_error(call: Callable[[], object]) -> str:
     """The message of the DataError that ``call`` must raise."""
     with pytest.raises(DataError) as caught:
         call()
