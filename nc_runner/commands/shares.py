@@ -6,10 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from nc_runner.config.schema import Config
+from nc_runner.runs.locks import hold_until_exit
+from nc_runner.runs.sweeps import SweepArchive
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # How often GNU OpenMP's threads look for more work before they sleep. By its own choice, 300,000 times, the
@@ -75,6 +76,16 @@ def with_threads(config: Config) -> Config:
     return config.model_copy(update={"threads": threads})
 
 
-def show_gpu(names: Sequence[str], turn: int) -> None:
-    """Show this process one of several GPUs, those at hand dealt out in turn."""
-    os.environ[VISIBLE] = names[turn % len(names)]
+def take_gpu(sweep: SweepArchive, jobs: int) -> None:
+    """Show this process one GPU of those at hand, dealt out in turn to ``jobs`` processes, until it ends.
+
+    A process keeps its GPU for all runs that it gets, so that at no time one GPU has two runs more than
+    another. File locks decide which turn is free; the system frees them when their process ends.
+    """
+    names = gpus()
+    if len(names) < 2 or "torch" in sys.modules:
+        return
+    for turn in range(jobs):
+        if hold_until_exit(sweep.turn_lock(turn)):
+            os.environ[VISIBLE] = names[turn % len(names)]
+            return

@@ -136,9 +136,7 @@ class Data(Group):
     name: Name | None = setting("name in figures and folder names; null: that of file, folder or loader")
     root: str = passive("folder of the data files")
     download: bool = passive("fetch missing files where there is a public address")
-    samples_per_class: int | None = setting(
-        "balanced, seeded subset of the train set", neutral=None, ge=1
-    )
+    samples_per_class: int | None = setting("balanced, seeded subset of the train set", neutral=None, ge=1)
     pad: int = setting("zero pixels added on each side, before normalising", ge=0, le=64)
     mean: Floats | None = setting("per channel, of pixels scaled to [0, 1]; null: computed")
     std: Annotated[Floats, values.each_above_zero] | None = setting(

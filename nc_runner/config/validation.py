@@ -29,9 +29,9 @@ _TYPES = {  # pydantic's types of error: what the setting must be
     "tuple_type": "a list",
     "dict_type": "a table of settings",
     "finite_number": "a finite number",
-    "greater_than": "above {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than_equal": "at most {le}",
+    "greater_than": "above {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than_equal": "at most {le:g}",
 }
 
 
@@ -84,7 +84,7 @@ def unknown_setting(key: str, group: str = "") -> str:
         mine = f"{group} has no setting {key}" if group else f"this network has no setting {key}"
         return f"{mine}: it is one of {' and '.join(owners)}\nleave it out, or choose another net="
     return (
-        f"there is no setting {key}{nearest(key, known_settings())}\n"
+        f"there is no setting {key}{nearest(key, (*GROUPS, *known_settings()))}\n"
         "nc-run --help lists all settings; only custom networks, losses and loaders take further keys"
     )
 

@@ -37,3 +37,23 @@ def is_held(path: Path) -> bool | None:
     finally:
         os.close(descriptor)  # gives the lock back as well
     return False
+
+
+def hold_until_exit(path: Path) -> bool:
+    """Take the lock on the file ``path`` for as long as this process lives; False if another one has it.
+
+    The descriptor is left open on purpose: the system closes it, and frees the lock, when the process ends.
+    Where there are no such locks, False.
+    """
+    try:
+        import fcntl
+
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except (ImportError, OSError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return False
+    return True

@@ -1,9 +1,9 @@
-"""The archive: the one module that knows a run folder's file names and column names. Imports no torch.
+"""The files of a run folder, its record and its rows as they are written. Imports no torch.
 
 A run folder holds ``metrics.csv`` (a row for each analysed epoch), ``run.json`` (state, settings, versions,
 device, times, data fingerprint), ``checkpoint.pt``, ``nc-run.log`` and Hydra's own ``.hydra/``; with
-``analysis.layers`` also ``layers.csv`` (a line for each layer at each analysed epoch). The lab writes
-through :class:`RunWriter`; figures read through :func:`find_runs` and :func:`read_run`.
+``analysis.layers`` also ``layers.csv`` (a line for each layer at each analysed epoch). Training writes
+through :class:`RunWriter`; :mod:`nc_runner.runs.reader` reads.
 """
 
 from __future__ import annotations
@@ -12,16 +12,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nc_runner.columns import LAYER_COLUMNS, metric_columns
 from nc_runner.errors import RunFolderError
-from nc_runner.runs.tables import Table, parse_numbers
-from nc_runner.runs.tables import unused_name as unused_name
-from nc_runner.runs.tables import write_atomically as write_atomically
-
-if TYPE_CHECKING:
-    pass
+from nc_runner.runs.tables import Table, parse_numbers, write_atomically
 
 METRICS_FILE = "metrics.csv"
 LAYERS_FILE = "layers.csv"
@@ -46,17 +41,6 @@ RUNNING, COMPLETE, INTERRUPTED, DIVERGED, FAILED = "running", "complete", "inter
 STATES = (RUNNING, COMPLETE, INTERRUPTED, DIVERGED, FAILED)
 
 
-def folder_name(settings: Mapping[str, Any], deciding: Mapping[str, Any]) -> str:
-    """The folder of a run, below the outputs folder: equal for equal deciding settings, else different.
-
-    ``mse-resnet18-cifar10/lr0.0184-seed0-1f0c3a9b``: a part to read, then a hash of all that decides.
-    """
-    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
-    cell = "-".join(str(settings[group]["name"]) for group in ("loss", "net", "data"))
-    return f"{cell}/lr{settings['lr']:.6g}-seed{settings['seed']}-{digest}"
-
-
 def read_run_file(folder: Path) -> dict[str, Any]:
     """``run.json`` as a dict. Raises :class:`RunFolderError` when it is missing or not one of ours."""
     path = folder / RUN_FILE
@@ -72,7 +56,7 @@ def read_run_file(folder: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path} is not an nc-run record: it names no state\n{ANEW}")
     if not isinstance(content.get("format"), int) or content["format"] > FORMAT:
         raise RunFolderError(f"{path} was made by a newer nc-runner\nupgrade this one to read it")
-    for entry in ("settings", "deciding"):
+    for entry in ("settings", "identity", "deciding"):  # deciding: the identity, in older folders
         if not isinstance(content.get(entry, {}), dict):
             raise RunFolderError(f"{path} is damaged: its entry {entry} is no table of settings\n{ANEW}")
     return content

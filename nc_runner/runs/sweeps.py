@@ -1,29 +1,36 @@
-"""The lists of runs that sweeps are going to make, so that ``nc-status`` knows those not yet begun. No torch.
+"""Sweeps: the runs that each is going to make, and every attempt at one of them. Imports no torch.
 
-``OUTPUTS/.sweeps/NAME.json`` holds the run folders of one ``nc-run -m`` and the epochs of each; that command
-holds a lock on ``NAME.lock`` as long as it lives. A list is of use while some of its runs have no folder.
+``OUTPUTS/.sweeps/NAME.json`` lists the run folders of one ``nc-run -m`` and the epochs of each; that command
+holds a lock on ``NAME.lock`` as long as it lives. A process that takes on a run writes an attempt into the
+folder ``NAME/`` before it does anything else, and again when the run ends: so the command can report, and
+stop, runs in any process. A list is of use to nc-status while some of its runs have no folder.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from socket import gethostname
 
+from nc_runner.errors import RunFolderError
 from nc_runner.runs.locks import is_held
-from nc_runner.runs.record import RUN_FILE, SWEEPS_FOLDER
+from nc_runner.runs.record import RUN_FILE, RUNNING, SWEEPS_FOLDER
 from nc_runner.runs.tables import write_atomically
 
 _KEPT = 20  # lists of ended sweeps that still have runs to be made
+_STOP = "stop"
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One list. ``epochs``: those of each run folder; ``alive``: whether the command still goes on.
+    """One list. ``epochs``: those of each run folder; ``alive``: whether the command is still there.
 
     ``started``: seconds since 1970; ``anew``: the sweep trains finished runs again (``overwrite=true``).
     """
@@ -39,48 +46,119 @@ class Sweep:
         return {folder for folder in self.epochs if not (folder / RUN_FILE).exists()}
 
 
-class SweepRecord:
-    """The list of the sweep that this process runs, and its lock."""
+@dataclass(frozen=True)
+class Attempt:
+    """What a process did for a run: running until it ends, then as it ended.
 
-    def __init__(self, root: Path, planned: Mapping[Path, Mapping[str, Any]]) -> None:
-        """Write the list of the run folders ``planned``, with their settings, below ``root``.
+    ``message``: the reason, for an attempt that failed; ``exit_code`` as nc-run's; ``started``: seconds since
+    1970.
+    """
 
-        Raises :class:`OSError` where it cannot be written.
-        """
+    folder: str
+    state: str = RUNNING
+    message: str = ""
+    exit_code: int = 0
+    host: str = ""
+    pid: int = 0
+    started: float = 0.0
+
+    @classmethod
+    def begin(cls, folder: Path) -> Attempt:
+        """By this process, now."""
+        return cls(str(folder.resolve()), host=gethostname(), pid=os.getpid(), started=time.time())
+
+
+class SweepArchive:
+    """One sweep's list and attempts: written by the command and by every process that has one of its runs.
+
+    Args:
+        root: the outputs folder.
+        name: the sweep's id, as :func:`new_name` makes it.
+    """
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.root = root.resolve()
+        self.name = name
+        self.path = self.root / SWEEPS_FOLDER / f"{name}.json"
+        self.folder = self.path.with_suffix("")
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Hold the sweep's lock; afterwards forget the attempts, and the list if every run has its folder."""
         from filelock import FileLock, Timeout  # here: it would make nc-status slower to start
 
-        root, planned = root.resolve(), {folder.resolve(): settings for folder, settings in planned.items()}
-        folder = root / SWEEPS_FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
-        _prune(folder, set(planned))
-        self.path = folder / f"{time.time_ns()}-{os.getpid()}.json"
-        self._lock = FileLock(_lock_of(self.path), timeout=0)
         try:
-            self._lock.acquire()  # before the list is there: an unlocked list is one of an ended sweep
-        except Timeout as error:
-            raise OSError("the list's lock is taken") from error
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(_lock_of(self.path), timeout=0)
+            lock.acquire()  # before the list is there: an unlocked list is one of an ended sweep
+        except (OSError, Timeout) as error:
+            raise RunFolderError(
+                f"cannot write to {self.root}: {error}\nis the outputs folder writable?"
+            ) from None
+        try:
+            yield
+        finally:
+            if all(attempt.state != RUNNING or attempt.host == gethostname() for attempt in self.attempts()):
+                shutil.rmtree(self.folder, ignore_errors=True)
+            lock.release()
+            with suppress(OSError):
+                sweep = _read(self.path)
+                if sweep is None or not sweep.to_make():
+                    _remove(self.path)
+
+    def plan(self, epochs: Mapping[Path, int], anew: bool) -> None:
+        """Write the list: the epochs of each run folder, in the order of the runs."""
+        planned = {folder.resolve(): count for folder, count in epochs.items()}
+        _prune(self.path.parent, set(planned))
         content = {
             "started": time.time(),
-            "anew": any(settings["overwrite"] for settings in planned.values()),
+            "anew": anew,
             "runs": [
-                {"folder": _relative(run, root), "epochs": settings["epochs"]}
-                for run, settings in planned.items()
+                {"folder": _relative(folder, self.root), "epochs": count} for folder, count in planned.items()
             ],
         }
         write_atomically(self.path, (json.dumps(content, indent=1) + "\n").encode())
 
-    def end(self) -> None:
-        """The sweep has ended; forget its list if every run has its folder."""
-        self._lock.release()
+    def planned(self) -> list[Path]:
+        """The run folders of the list, in order; empty where a search chooses its runs as it goes."""
         sweep = _read(self.path)
-        if sweep is None or not sweep.to_make():
-            _remove(self.path)
+        return list(sweep.epochs) if sweep else []
+
+    def record(self, attempt: Attempt) -> None:
+        """Write an attempt; a later one at the same run replaces it."""
+        name = hashlib.sha256(attempt.folder.encode()).hexdigest()[:16]
+        with suppress(FileNotFoundError):  # the command has ended, and nobody asks any more
+            write_atomically(self.folder / f"{name}.json", json.dumps(asdict(attempt)).encode())
+
+    def attempts(self) -> list[Attempt]:
+        """The last attempt at each run, in the order in which they began."""
+        found = []
+        for path in self.folder.glob("*.json"):
+            with suppress(OSError, ValueError, TypeError):  # removed or replaced meanwhile
+                found.append(Attempt(**json.loads(path.read_bytes())))
+        return sorted(found, key=lambda attempt: attempt.started)
+
+    def ask_to_stop(self) -> None:
+        """Runs that have not begun are not to begin."""
+        (self.folder / _STOP).touch()
+
+    def stop_was_asked(self) -> bool:
+        return (self.folder / _STOP).exists()
+
+    def turn_lock(self, turn: int) -> Path:
+        """The file whose lock says that a process has the ``turn``-th share of this machine's GPUs."""
+        return self.folder / f"turn-{turn}.lock"
+
+
+def new_name() -> str:
+    """An id for a new sweep: sweeps that begin later sort later."""
+    return f"{time.time_ns()}-{os.getpid()}"
 
 
 def find_sweeps(paths: Iterable[Path]) -> list[Sweep]:
     """The lists of all sweeps that may have run folders at or below ``paths``, oldest first.
 
-    A sweep's list lies above its runs, so the folders above are searched as well.
+    A sweep's list is in a folder above its runs, so the folders above are searched as well.
     """
     folders: set[Path] = set()
     for path in (path.resolve() for path in paths):
@@ -121,6 +199,7 @@ def _prune(folder: Path, planned: set[Path]) -> None:
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
     _lock_of(path).unlink(missing_ok=True)
+    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
 
 def _lock_of(path: Path) -> Path:
@@ -128,5 +207,5 @@ def _lock_of(path: Path) -> Path:
 
 
 def _relative(folder: Path, root: Path) -> str:
-    """``folder`` as seen from ``root`` where it lies below: an outputs folder may be moved."""
+    """``folder`` as seen from ``root`` where it is below: an outputs folder may be moved."""
     return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)

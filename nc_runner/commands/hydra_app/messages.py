@@ -1,16 +1,13 @@
-"""Hydra's and OmegaConf's errors in one or two lines that name the setting and the remedy."""
+"""Errors of Hydra and OmegaConf in one or two lines that name the setting and what to do."""
 
 from __future__ import annotations
 
-import re
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
-
-from nc_runner.config import schema
+from nc_runner.config.validation import GROUPS, known_settings, unknown_setting
+from nc_runner.config.values import nearest
 from nc_runner.errors import NCRunnerError
-
-GROUPS = ("net", "data", "loss", "experiment", "launcher")
 
 # Hydra's plugins that come with an extra, by group and option: the extra and its package
 EXTRAS = {
@@ -24,54 +21,43 @@ EXTRAS = {
 
 def explain(error: BaseException) -> str:
     """What is wrong with the command line, and what to do."""
-    ours: BaseException | None = error
-    while ours is not None and not isinstance(ours, NCRunnerError):
-        ours = ours.__cause__ or ours.__context__  # raised by a resolver, and wrapped by OmegaConf
+    ours = _cause(error, NCRunnerError)  # raised by a resolver, and wrapped by OmegaConf
     if ours is not None:
         return str(ours)
-    text = str(error)
     if isinstance(error, MissingConfigException):
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        options = sorted(error.options or ())
-        if f"{group}={option}" in EXTRAS:
-            extra, package = EXTRAS[f"{group}={option}"]
-            return f"{group}={option} needs the extra {extra}, which is not installed\npip install {package}"
-        hint = (
-            f"options of {group}: {', '.join(options)}"
-            if options
-            else "--config-dir DIR adds a folder of your own"
-        )
-        return f"{group}={option}: there is no such option{schema.nearest(option, options)}\n{hint}"
+        return _missing_option(error)
     if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override!r}: {_first(text)}\ngive settings as key=value"
-    cause = error.__cause__
-    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
-        key = _between(text, "Could not override '", "'") or str(cause.full_key)
-        return (
-            f"there is no setting {key}{schema.nearest(key, known_keys())}\n"
-            "nc-run --help lists all settings; +KEY=VALUE adds one to an own network or data set"
-        )
-    if isinstance(cause or error, ValidationError):
-        problem = cause or error
-        return f"{getattr(problem, 'full_key', '')}: {_first(str(problem))}"
-    key = _between(text, "Could not override '", "'")
-    if key:
-        near = schema.nearest(key, (*GROUPS, *known_keys()))
+        return f"cannot read {error.override!r}: {_first(str(error))}\ngive settings as key=value"
+    inner = error.__cause__ if isinstance(error, ConfigCompositionException) else error
+    if isinstance(inner, (ConfigKeyError, ConfigAttributeError)) and inner.full_key:
+        return unknown_setting(str(inner.full_key))
+    if isinstance(inner, OmegaConfBaseException):
+        return f"{inner.full_key or 'the settings'}: {_first(str(inner))}"
+    if isinstance(error, ConfigCompositionException) and (key := _quoted(str(error))):
+        near = nearest(key, (*GROUPS, *known_settings()))
         return f"there is no group {key}{near}\nthe groups: {', '.join(GROUPS)}"
-    return " ".join(text.split())
+    return " ".join(str(error).split())
 
 
-def known_keys() -> list[str]:
-    """All settings, dotted, and those of the network families."""
-    keys = [key for key, _ in schema.leaves()]
-    for family in schema.NETWORK_FAMILIES.values():
-        keys.extend(key for key, _ in schema.leaves(family, "net."))
-    return keys
+def _missing_option(error: MissingConfigException) -> str:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    options = sorted(error.options or ())
+    if f"{group}={option}" in EXTRAS:
+        extra, package = EXTRAS[f"{group}={option}"]
+        return f"{group}={option} needs the extra {extra}, which is not installed\npip install {package}"
+    hint = f"options of {group}: {', '.join(options)}" if options else "--config-dir DIR adds a folder"
+    return f"{group}={option}: there is no such option{nearest(option, options)}\n{hint}"
 
 
-def _between(text: str, before: str, after: str) -> str:
-    found = re.search(re.escape(before) + "(.*?)" + re.escape(after), text)
-    return found.group(1) if found else ""
+def _cause(error: BaseException | None, kind: type[NCRunnerError]) -> NCRunnerError | None:
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _quoted(text: str) -> str:
+    """The first word in single quotes: Hydra names the key so, and nowhere else."""
+    return text.split("'")[1] if text.count("'") >= 2 else ""
 
 
 def _first(text: str) -> str:

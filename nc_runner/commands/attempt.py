@@ -1,0 +1,203 @@
+"""One run of ``nc-run``, in any process: skipped, resumed or begun, and how it ended. Imports no torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nc_runner.commands.trackers import trackers_of
+from nc_runner.config.identity import differing, identity
+from nc_runner.config.schema import DATA_SETS, LOSSES, NETWORKS, Config
+from nc_runner.distributed.group import ALONE, Group
+from nc_runner.errors import ConfigError, NCRunnerError, RunFolderError
+from nc_runner.runs.locks import PATIENCE
+from nc_runner.runs.record import (
+    COMPLETE,
+    DIVERGED,
+    LOCK_FILE,
+    LOG_FILE,
+    METRICS_FILE,
+    REPLACED,
+    RUN_FILE,
+    last_row,
+    read_run_file,
+    rows_digest,
+)
+from nc_runner.runs.tables import unused_name
+from nc_runner.training.signals import StopSignals
+
+
+@dataclass(frozen=True)
+class RunAttempt:
+    """A run to be carried out in ``folder``.
+
+    ``group``: the ranks that compute it, each with its own RunAttempt. ``label`` begins the lines that it
+    prints, where several runs print side by side.
+    """
+
+    config: Config
+    folder: Path
+    group: Group = ALONE
+    label: str = ""
+
+    def carry_out(self, signals: StopSignals) -> None:
+        """Skip the run if it is finished, else resume or begin it.
+
+        Rank 0 looks at the folder and decides; the others do as it says.
+
+        Raises:
+            NCRunnerError: the run cannot start or go on, with the reason.
+            StopRequested: a signal came; the run can be resumed.
+        """
+        with ExitStack() as held:
+            if self.group.on_first(lambda: self._has_work(held)):
+                from nc_runner.training.run import execute
+
+                execute(self.config, self.folder, signals, self.group, trackers_of(self.config), self.label)
+
+    def _has_work(self, held: ExitStack) -> bool:
+        """Take the folder's lock into ``held``; whether there is anything to train.
+
+        Moves an earlier run aside for overwrite=true.
+        """
+        held.enter_context(self._locked())
+        check_owner(self.folder, self.config)
+        if self.config.overwrite:
+            self._keep_earlier_run()
+        state = state_of(self.folder)
+        if state == DIVERGED:
+            reason = read_run_file(self.folder).get("reason")
+            raise RunFolderError(f"{reason}\n(this run ended so before; overwrite=true trains it again)")
+        if is_finished(self.folder):
+            return False
+        self.say(f"{'resuming' if state else 'run folder'}: {nearby(self.folder)}")
+        return True
+
+    def say(self, line: str) -> None:
+        print(f"{self.label}{line}\n", end="", flush=True)  # one write: lines of parallel runs stay whole
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the folder's lock: a run folder has one writer."""
+        from filelock import FileLock, Timeout
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / LOCK_FILE, timeout=PATIENCE):
+                yield
+        except Timeout:
+            raise RunFolderError(_holder(self.folder)) from None
+
+    def _keep_earlier_run(self) -> None:
+        """Move what an earlier run left in the folder to one beside it; Hydra's own files stay as well."""
+        if not (self.folder / RUN_FILE).exists():
+            return
+        kept = unused_name(self.folder, REPLACED)
+        kept.mkdir()
+        for entry in sorted(self.folder.iterdir()):
+            if entry.name == ".hydra":
+                shutil.copytree(entry, kept / entry.name)
+            elif entry.name != LOCK_FILE:
+                entry.rename(kept / entry.name)
+        self.say(f"the earlier run is kept in {nearby(kept)}")
+
+
+def check_owner(folder: Path, config: Config) -> None:
+    """Raise RunFolderError for a folder with another run in it: a given hydra.run.dir can lead to one."""
+    if not (folder / RUN_FILE).exists() or config.overwrite:
+        return
+    asked = identity(config)
+    held = read_run_file(folder).get("identity") or {}
+    if held != asked:
+        raise RunFolderError(
+            f"{folder} holds another run: {', '.join(differing(held, asked)[:4])} differ\n"
+            "choose another hydra.run.dir, or give overwrite=true to start anew beside it"
+        )
+
+
+def check_custom_callables(config: Config) -> None:
+    """Find the custom callables that the settings name, and check that they take what they are given.
+
+    Raises ConfigError. Only what is custom is imported: most runs need no torch for this.
+    """
+    if config.net.target not in NETWORKS:
+        from nc_runner.networks.build import check_network
+
+        check_network(config.net)
+    if config.data.target not in DATA_SETS:
+        from nc_runner.data.raw import check_loader
+
+        check_loader(config.data)
+    if config.loss.target not in LOSSES:
+        from nc_runner.training.losses import check_loss
+
+        check_loss(config.loss)
+    if config.analysis.custom:
+        from nc_runner.measurement.custom import find_custom_metrics
+
+        find_custom_metrics(config.analysis.custom)
+
+
+def state_of(folder: Path) -> str | None:
+    """The state that a run's record names; None without a record."""
+    return read_run_file(folder)["state"] if (folder / RUN_FILE).exists() else None
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run is complete and its rows are as they were written; its checkpoint restores others."""
+    if not (folder / RUN_FILE).exists():
+        return False
+    record = read_run_file(folder)
+    return record["state"] == COMPLETE and record.get("rows_digest") == rows_digest(folder)
+
+
+def exit_code(error: BaseException) -> int:
+    """2 for bad settings, 1 for any other failure."""
+    return 2 if isinstance(error, ConfigError) else 1
+
+
+def message_of(error: Exception) -> str:
+    return str(error) if isinstance(error, NCRunnerError) else f"{type(error).__name__}: {error}"
+
+
+def remove_if_nothing_began(folder: Path) -> None:
+    """Take away the folder that Hydra made for a run that could not start."""
+    if (folder / RUN_FILE).exists() or (folder / METRICS_FILE).exists() or not folder.is_dir():
+        return
+    if {entry.name for entry in folder.iterdir()} - {".hydra", LOCK_FILE, LOG_FILE}:
+        return
+    shutil.rmtree(folder / ".hydra", ignore_errors=True)
+    (folder / LOCK_FILE).unlink(missing_ok=True)
+    (folder / LOG_FILE).unlink(missing_ok=True)
+    for empty in (folder, folder.parent, folder.parent.parent):
+        try:
+            empty.rmdir()
+        except OSError:
+            return
+
+
+def nearby(path: Path) -> Path:
+    """``path`` as seen from the working directory, where it is below it."""
+    absolute = path.absolute()
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
+
+
+def result_line(folder: Path) -> str:
+    """The numbers of a run's last row, for the last lines of a command."""
+    last = last_row(folder)
+    if not last:
+        return ""
+    epoch, accuracy, nc1 = (last.get(column, float("nan")) for column in ("epoch", "test_accuracy", "nc1"))
+    return f"(epoch {epoch:.0f}, test {accuracy:.2%}, NC1 {nc1:.2e})"
+
+
+def _holder(folder: Path) -> str:
+    try:
+        record = read_run_file(folder)
+        holder = f"process {record.get('pid')} on {record.get('host')}"
+    except RunFolderError:
+        holder = "another process"
+    return f"{folder} is being written by {holder}\nwait for it, or stop it, then give the command again"

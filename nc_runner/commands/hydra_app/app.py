@@ -1,0 +1,220 @@
+"""``nc-run`` from its arguments to its exit code: shows settings, runs one run, or runs a sweep."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.callbacks import Callbacks
+from hydra.core.utils import run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from nc_runner.commands.attempt import (
+    RunAttempt,
+    check_custom_callables,
+    check_owner,
+    exit_code,
+    message_of,
+)
+from nc_runner.commands.hydra_app.compose import (
+    CONFIG_MODULE,
+    CONFIG_NAME,
+    Job,
+    compose,
+    session,
+    single_job,
+)
+from nc_runner.commands.hydra_app.messages import explain
+from nc_runner.commands.hydra_app.settings import settings_of
+from nc_runner.commands.hydra_app.sweep import Sweep
+from nc_runner.commands.hydra_app.task import Task, is_full_error
+from nc_runner.commands.ranks import ranks
+from nc_runner.commands.report import best_of_search, lines_of, report
+from nc_runner.config import plugins
+from nc_runner.distributed import torchrun
+from nc_runner.distributed.group import Group
+from nc_runner.errors import ConfigError, NCRunnerError
+from nc_runner.runs.sweeps import SweepArchive, new_name
+from nc_runner.training.signals import StopRequested, StopSignals
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of Hydra's that nc-run has; ``--help`` and ``--version`` are nc-run's own."""
+    result = argparse.ArgumentParser(prog="nc-run", add_help=False, allow_abbrev=False)
+    add = result.add_argument
+    add("overrides", nargs="*")
+    add("--multirun", "-m", action="store_true")
+    add("--config-dir", "-cd")
+    add("--cfg", "-c", choices=("job", "hydra", "all"))
+    add("--resolve", action="store_true")
+    add("--package", "-p")
+    add("--info", "-i", nargs="?", const="all")
+    add("--hydra-help", action="store_true")
+    add("--shell-completion", "-sc", action="store_true")
+    add("--install", nargs="?")
+    add("--uninstall", nargs="?")
+    add("--query", nargs="?")
+    return result
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what the command line says; the exit code. Errors are said in one or two lines."""
+    given, unknown = parser().parse_known_intermixed_args(arguments)
+    if unknown:
+        return say(f"there is no flag {unknown[0]}\nnc-run --help lists them; give settings as KEY=VALUE", 2)
+    if given.hydra_help or given.info or given.shell_completion:
+        return _leave_to_hydra()
+    try:
+        with session() as app:
+            overrides = [*given.overrides, *_search_path(given.config_dir)]
+            composed = compose(app, overrides, sweep=given.multirun)
+            sweeping = given.multirun or composed.hydra.mode == RunMode.MULTIRUN
+            if sweeping:
+                name = new_name()
+                composed = compose(app, [*overrides, f"sweep={name}"], sweep=True)
+                sweep = Sweep(app, composed, SweepArchive(Path(str(composed.hydra.sweep.dir)), name))
+                return _show_sweep(sweep) if given.cfg else _run_sweep(sweep)
+            plugins.look_in(_config_folders(composed))
+            job = single_job(composed, overrides)
+            if not given.cfg:
+                return _run_single(app, composed, job)
+        return _leave_to_hydra()
+    except StopRequested as stop:
+        return say(stop.advice, stop.exit_code)
+    except Exception as error:
+        if is_full_error():
+            raise
+        if isinstance(error, NCRunnerError):
+            return say(message_of(error), exit_code(error))
+        if isinstance(error, OSError) and error.strerror:
+            return say(f"{error.filename or 'a file'}: {error.strerror}\nis the folder writable?", 1)
+        return say(explain(error), 2)
+
+
+def say(message: str, code: int) -> int:
+    """Print ``message`` on stderr; under torchrun rank 0 alone does, and torchrun's report has it too."""
+    if torchrun.place().rank == 0:
+        print(f"nc-run: {message}", file=sys.stderr, flush=True)
+        if code:
+            torchrun.report(message)
+    return code
+
+
+def _run_single(app: Any, composed: DictConfig, job: Job) -> int:
+    check_custom_callables(job.config)
+    with ranks(job.config) as group:
+        group.on_first(lambda: check_owner(job.folder, job.config))
+        if not group.is_first:
+            with StopSignals() as signals:
+                RunAttempt(job.config, job.folder, group).carry_out(signals)
+        else:
+            _run_job(app, composed, Task(is_full_error(), group))
+    return 0
+
+
+def _run_job(app: Any, composed: DictConfig, task: Task) -> None:
+    """What Hydra's own ``run`` does, with the configuration that has been composed and checked already."""
+    callbacks = Callbacks(composed)
+    context = HydraContext(config_loader=app.config_loader, callbacks=callbacks)
+    with read_write(composed), open_dict(composed):
+        composed.hydra.mode = RunMode.RUN
+    callbacks.on_run_start(config=composed, config_name=CONFIG_NAME)
+    returned = run_job(
+        hydra_context=context,
+        task_function=task,
+        config=composed,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+    )
+    callbacks.on_run_end(config=composed, config_name=CONFIG_NAME, job_return=returned)
+    if isinstance(returned.return_value, Exception):
+        raise returned.return_value
+
+
+def _run_sweep(sweep: Sweep) -> int:
+    plugins.look_in(_config_folders(sweep.composed))
+    sweep.prepare()
+    settings = sweep.jobs[0].config if sweep.jobs else settings_of(sweep.composed)
+    with ranks(settings) as group:
+        if group.world_size > 1 and not sweep.in_this_process:
+            raise ConfigError(
+                "a sweep under torchrun runs one job after the other, each on all ranks\n"
+                "leave out launcher=, or leave out torchrun"
+            )
+        todo = sweep.only(group.on_first(sweep.unfinished))
+        if group.is_first:
+            return _lead_sweep(sweep, todo, Task(is_full_error(), group))
+        _follow_sweep(todo, group)
+    return 0
+
+
+def _lead_sweep(sweep: Sweep, todo: Sequence[Job], task: Task) -> int:
+    planned = [job.folder for job in sweep.jobs]
+    with sweep.archive.alive():
+        if planned:
+            epochs = {job.folder: job.config.epochs for job in sweep.jobs}
+            sweep.archive.plan(epochs, anew=any(job.config.overwrite for job in sweep.jobs))
+        try:
+            sweep.launch(todo, task)
+        except (StopRequested, Exception) as error:
+            lines = lines_of(sweep.archive, planned)
+            if lines:
+                report(lines)
+            if isinstance(error, (StopRequested, NCRunnerError)) or is_full_error() or not lines:
+                raise
+            return say(f"the sweep ended early: {explain(error)}", 1)
+        code = report(lines_of(sweep.archive, planned))
+    if sweep.searches:
+        print(best_of_search(sweep.folder, str(sweep.composed.objective)))
+    return code
+
+
+def _follow_sweep(todo: Sequence[Job], group: Group) -> None:
+    """What the other ranks do in a sweep: each run in turn; an error of all ranks ends that run alone."""
+    for job in todo:
+        with suppress(NCRunnerError), StopSignals() as signals:
+            RunAttempt(job.config, job.folder, group).carry_out(signals)
+
+
+def _show_sweep(sweep: Sweep) -> int:
+    """Print every run's settings as YAML documents, each headed by its overrides; run none."""
+    sweep.prepare()
+    for job in sweep.jobs:
+        settings = job.config.model_dump(mode="json", by_alias=True, exclude={"sweep"})
+        overrides = " ".join(override for override in job.overrides if not override.startswith("sweep="))
+        print(f"---\n# nc-run {overrides}\n{OmegaConf.to_yaml(OmegaConf.create(settings))}", end="")
+    return 0
+
+
+def _search_path(config_dir: str | None) -> list[str]:
+    """``--config-dir DIR`` as Hydra's setting for further folders of settings."""
+    if config_dir is None:
+        return []
+    if not Path(config_dir).is_dir():
+        raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
+    return [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"]
+
+
+def _config_folders(composed: DictConfig) -> list[str]:
+    """The folders of custom settings, in which custom code is looked for too."""
+    paths = map(str, composed.hydra.searchpath)
+    return [path.removeprefix("file://") for path in paths if path.startswith("file://")]
+
+
+def _leave_to_hydra() -> int:
+    """What only shows something is Hydra's own. It ends quietly where nobody reads on, as in ``| head``."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+    @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name=CONFIG_NAME, version_base="1.3")
+    def show(config: DictConfig) -> None:
+        """Never called: the flags end the command before."""
+
+    show()
+    return 0

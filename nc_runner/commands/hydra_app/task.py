@@ -1,0 +1,190 @@
+"""Hydra's task function: one run, in the command's process or in one of a launcher's.
+
+Importing this module registers what composing a run's settings needs: a launcher's processes get it by that.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from nc_runner.commands import shares
+from nc_runner.commands.attempt import (
+    RunAttempt,
+    check_custom_callables,
+    exit_code,
+    message_of,
+    nearby,
+    remove_if_nothing_began,
+    result_line,
+    state_of,
+)
+from nc_runner.commands.hydra_app import resolvers as resolvers
+from nc_runner.commands.hydra_app.settings import settings_of
+from nc_runner.config import plugins
+from nc_runner.config.schema import Config
+from nc_runner.distributed.group import ALONE, Group
+from nc_runner.errors import NCRunnerError
+from nc_runner.runs.record import COMPLETE, FAILED, INTERRUPTED, last_row
+from nc_runner.runs.sweeps import Attempt, SweepArchive
+from nc_runner.training.signals import StopRequested, StopSignals
+
+BASIC_LAUNCHER = ".BasicLauncher"  # Hydra's own: one run after the other, in the command's process
+BASIC_SWEEPER = ".BasicSweeper"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What Hydra calls for each run. It can be sent to other processes.
+
+    ``shows_tracebacks``: errors are raised as they are (HYDRA_FULL_ERROR=1); else they are told in two lines
+    and recorded, and the sweep's other runs go on.
+    """
+
+    shows_tracebacks: bool
+    group: Group = ALONE
+
+    def __call__(self, config: DictConfig) -> float | Exception:
+        """The run's objective, for a search; NaN where the run has none. For a single run also its error.
+
+        Raises:
+            StopRequested: the run was stopped, in the command's own process.
+            NCRunnerError: the run failed and a search has to know.
+        """
+        hydra = HydraConfig.get()
+        plugins.look_in(source.path for source in hydra.runtime.config_sources if source.schema == "file")
+        folder = Path(hydra.runtime.output_dir)
+        single = hydra.mode != RunMode.MULTIRUN
+        launcher = str(hydra.launcher.get("_target_", ""))
+        if single or launcher.endswith(BASIC_LAUNCHER):
+            launcher = ""
+        searching = not single and not str(hydra.sweeper.get("_target_", "")).endswith(BASIC_SWEEPER)
+        sweep = SweepArchive(Path(hydra.sweep.dir), str(config.sweep)) if config.get("sweep") else None
+        job = _Job(config, folder, sweep, launcher, self.group)
+        try:
+            job.run()
+        except Exception as error:
+            job.failed(error, speaks=not single)
+            if self.shows_tracebacks or searching:
+                raise
+            return error if single else float("nan")
+        return job.objective()
+
+
+@dataclass
+class _Job:
+    """One run as Hydra hands it over. ``launcher``: empty in the command's own process."""
+
+    composed: DictConfig
+    folder: Path
+    sweep: SweepArchive | None
+    launcher: str
+    group: Group
+    config: Config | None = None
+
+    def __post_init__(self) -> None:
+        self.attempt = Attempt.begin(self.folder)
+        self.label = self._label()
+
+    def run(self) -> None:
+        """Carry out the run, and record the attempt before and after."""
+        if self.launcher.endswith("JoblibLauncher"):
+            _ignore_sigterm_between_runs()
+        with StopSignals() as signals:
+            self._record(self.attempt)  # before the stop is asked for: the command looks in this order
+            if self.sweep is not None and self.sweep.stop_was_asked():
+                remove_if_nothing_began(self.folder)
+                self._record(replace(self.attempt, state=INTERRUPTED, message="not begun", exit_code=143))
+                return
+            self.config = settings_of(self.composed)
+            check_custom_callables(self.config)
+            self.config = shares.with_threads(self.config)
+            if self.config.launcher.name == "joblib" and self.sweep is not None:
+                shares.take_gpu(self.sweep, shares.runs_at_a_time(self.config.launcher.jobs))
+            try:
+                RunAttempt(self.config, self.folder, self.group, self.label).carry_out(signals)
+            except StopRequested as stop:
+                self._stopped(stop)
+                return
+        self._record(replace(self.attempt, state=COMPLETE))
+        print(
+            f"{self.label}complete: {nearby(self.folder)}  {result_line(self.folder)}\n", end="", flush=True
+        )
+
+    def failed(self, error: Exception, speaks: bool) -> None:
+        """Record a failure and, where the command does not, say it."""
+        state = _recorded_state(self.folder)
+        remove_if_nothing_began(self.folder)
+        ended = replace(self.attempt, state=state, message=message_of(error), exit_code=exit_code(error))
+        self._record(ended)
+        if speaks:
+            print(f"nc-run: {nearby(self.folder)}\n{ended.message}", file=sys.stderr, flush=True)
+
+    def objective(self) -> float:
+        name = self.config.objective if self.config is not None else ""
+        return last_row(self.folder).get(name, float("nan"))
+
+    def _stopped(self, stop: StopRequested) -> None:
+        self._record(replace(self.attempt, state=INTERRUPTED, message=stop.advice, exit_code=stop.exit_code))
+        print(f"{self.label}interrupted: {nearby(self.folder)}", file=sys.stderr, flush=True)
+        if not self.launcher:
+            raise stop
+        _hand_over(stop.signum)
+
+    def _record(self, attempt: Attempt) -> None:
+        if self.sweep is not None:
+            self.sweep.record(attempt)
+
+    def _label(self) -> str:
+        """Where the run is in its sweep: said once for runs one after the other, else before each line."""
+        if self.sweep is None:
+            return ""
+        planned = self.sweep.planned()
+        number = HydraConfig.get().job.num
+        if self.folder.resolve() in planned:
+            number = planned.index(self.folder.resolve())
+        total = f"/{len(planned)}" if planned else ""
+        if self.launcher:
+            return f"[{int(number) + 1}{total}] "
+        print(f"run {int(number) + 1}{total.replace('/', ' of ')}: {nearby(self.folder)}", flush=True)
+        return ""
+
+
+def _recorded_state(folder: Path) -> str:
+    """How the run's record says that it ended; failed where there is none, or none that can be read."""
+    try:
+        return state_of(folder) or FAILED
+    except NCRunnerError:
+        return FAILED
+
+
+def _ignore_sigterm_between_runs() -> None:
+    """From here on SIGTERM means nothing to this process of a launcher's except while it has a run.
+
+    A signal that was meant for a run, and comes when it has just ended, then does no harm.
+    """
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    ):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _hand_over(signum: int) -> None:
+    """Let the launcher's own handler hear the signal, now that the state is saved: submitit's requeues."""
+    warning = [getattr(signal, name, None) for name in ("SIGUSR1", "SIGUSR2")]
+    if signum in warning and callable(signal.getsignal(signum)):
+        signal.raise_signal(signum)
+
+
+def is_full_error() -> bool:
+    """Whether the user asked for tracebacks."""
+    return os.environ.get("HYDRA_FULL_ERROR") == "1"
