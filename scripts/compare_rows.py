@@ -61,7 +61,7 @@ CASES = (
     Case("layers", ("analysis.layers=[relu,layer*,layer1.0.conv1]",)),
     Case("all metrics", ("analysis.metrics=all",)),
     Case("out of distribution", ("analysis.metrics=all", "analysis.ood=fashionmnist", "epochs=2")),
-    Case("subset, schedule, ridge", ("data.samples_per_class=50", "analysis.schedule=[1]", "analysis.ridge=notebook")),
+    Case("subset", ("data.samples_per_class=50", "analysis.schedule=[1]", "analysis.ridge=notebook")),
     Case("streamed", ("data.resident=false", "data.workers=0")),
     Case("streamed by workers", ("data.resident=false", "data.workers=2", "epochs=2")),
     Case("custom metric", ("+analysis.custom.trace=tracemetric.trace",)),
