@@ -1,1 +1,1 @@
-"""The instrument: a model and batches in, a row of numbers out."""
+"""The measurement: a network and images in, a row of numbers out. Knows no settings and no run."""

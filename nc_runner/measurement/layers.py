@@ -1,27 +1,30 @@
-"""Collapse of inner layers: outputs caught during the measurement's forward pass, and their numbers."""
+"""Collapse of inner layers: outputs caught during the forward pass of a measurement, and their numbers."""
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from nc_runner.collapse import ClassStatistics, collapse_metrics, ncc_mismatch
 from nc_runner.config.plugins import reason
-from nc_runner.data.dataset import Dataset
-from nc_runner.distributed.group import ALONE, Processes
+from nc_runner.distributed.group import ALONE, Group
 from nc_runner.errors import ConfigError
+from nc_runner.measurement.precision import is_finite
 from nc_runner.networks import Network
 
-SPLITS = ("train", "test")
-MEASURES = ("nc1", "nc2_equinorm_means", "nc2_equiangular_means", "nc2_maxangle_means")
+LayerRow: TypeAlias = "dict[str, float | str]"
+
+COLLAPSE = ("nc1", "nc2_equinorm_means", "nc2_equiangular_means", "nc2_maxangle_means")
+ACCURACIES = ("ncc_accuracy", "test_ncc_accuracy")
 
 
 @dataclass(eq=False)
@@ -33,15 +36,15 @@ class InnerLayers:
     """
 
     modules: dict[str, nn.Module]
-    _seen: dict[str, dict[str, list[Tensor]]] = field(default_factory=dict, repr=False)
+    _caught: dict[str, dict[str, list[Tensor]]] = field(default_factory=dict, repr=False)
 
     @contextmanager
     def listen(self, split: str) -> Iterator[None]:
         """Catch the outputs of all layers in the forward passes within, as those of ``split``."""
         caught: dict[str, list[Tensor]] = {name: [] for name in self.modules}
-        self._seen[split] = caught
+        self._caught[split] = caught
 
-        def catch(name: str, _: nn.Module, args: Any, output: Tensor) -> None:
+        def catch(name: str, _: nn.Module, args: object, output: Tensor) -> None:
             caught[name].append(pooled(output))
 
         with ExitStack() as hooks:
@@ -49,19 +52,21 @@ class InnerLayers:
                 hooks.callback(module.register_forward_hook(partial(catch, name)).remove)
             yield
 
-    def rows(self, dataset: Dataset, epoch: int, processes: Processes = ALONE) -> list[dict[str, Any]]:
-        """The lines of ``layers.csv`` for what was heard of both splits, which is then forgotten."""
-        heard, self._seen = self._seen, {}
-        labels = [processes.part(split).labels for split in (dataset.train, dataset.test)]
-        rows = []
+    def rows(
+        self, train_labels: Tensor, test_labels: Tensor, num_classes: int, group: Group = ALONE
+    ) -> list[LayerRow]:
+        """The lines of ``layers.csv``, but for the epoch, for what was caught; it is then forgotten.
+
+        Args:
+            train_labels, test_labels: (N,) of this rank's images of each split.
+        """
+        caught, self._caught = self._caught, {}
+        rows: list[LayerRow] = []
         for depth, name in enumerate(self.modules, start=1):
-            train, test = (
-                torch.cat(heard[split].pop(name))[: len(y)] for split, y in zip(SPLITS, labels, strict=True)
-            )
-            measures = layer_metrics(train, labels[0], test, labels[1], dataset.num_classes, processes)
-            rows.append(
-                {"epoch": epoch, "layer": name, "depth": depth, "features": train.shape[1], **measures}
-            )
+            train = torch.cat(caught["train"].pop(name))[: len(train_labels)]
+            test = torch.cat(caught["test"].pop(name))[: len(test_labels)]
+            metrics = layer_metrics(train, train_labels, test, test_labels, num_classes, group)
+            rows.append({"layer": name, "depth": depth, "features": train.shape[1], **metrics})
         return rows
 
 
@@ -80,25 +85,28 @@ def layer_metrics(
     test: Tensor,
     test_labels: Tensor,
     num_classes: int,
-    processes: Processes = ALONE,
+    group: Group = ALONE,
 ) -> dict[str, float]:
     """NC1, NC2 of the class means, and the accuracies of the nearest class mean, of any features.
 
     Args:
-        train, test: (N, P), of the train and the test set, or this process's part of them; labels (N,).
+        train, test: (N, P), of the train and the test set, or this rank's part of them; labels (N,).
 
     Returns:
         ``nc1`` and ``nc2_*_means`` of the train set, as :func:`nc_runner.collapse.collapse_metrics` defines
         them; ``ncc_accuracy``, ``test_ncc_accuracy``: share of samples nearest to their class's train mean.
+        All NaN where a number is not finite, as in a layer that makes -inf of what a later one leaves out.
     """
+    if group.agree(not (is_finite(train) and is_finite(test)))[0]:
+        return dict.fromkeys((*COLLAPSE, *ACCURACIES), math.nan)
     stats = ClassStatistics(num_classes, train.shape[1])
     stats.update(train, train_labels)
-    stats = processes.merge(stats)
-    measures = collapse_metrics(stats, stats.centred_means)  # no classifier here; its columns are left out
-    return {measure: measures[measure] for measure in MEASURES} | {
-        "ncc_accuracy": 1 - processes.mean(ncc_mismatch(train, train_labels, stats.means), len(train)),
-        "test_ncc_accuracy": 1 - processes.mean(ncc_mismatch(test, test_labels, stats.means), len(test)),
-    }
+    stats = group.merge(stats)
+    metrics = collapse_metrics(stats, stats.centred_means)  # no classifier here; its columns are left out
+    samples = ((train, train_labels), (test, test_labels))
+    mismatches = [group.mean(ncc_mismatch(h, y, stats.means), len(h)) for h, y in samples]
+    accuracies = {name: 1 - mismatch for name, mismatch in zip(ACCURACIES, mismatches, strict=True)}
+    return {name: metrics[name] for name in COLLAPSE} | accuracies
 
 
 def find_layers(network: Network, patterns: Sequence[str], images: Tensor, *, refitted: bool) -> InnerLayers:
@@ -144,12 +152,12 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(tops[:8]) + (", ..." if len(names) > len(tops[:8]) else "")
 
 
-def _outputs(network: Network, modules: dict[str, nn.Module], images: Tensor) -> dict[str, list[Any]]:
+def _outputs(network: Network, modules: dict[str, nn.Module], images: Tensor) -> dict[str, list[object]]:
     """What each module returned in one pass, by name in the order of return; last those never called."""
-    returned: dict[str, list[Any]] = {}
+    returned: dict[str, list[object]] = {}
     modes = {module: module.training for module in network.model.modules()}
 
-    def note(name: str, _: nn.Module, args: Any, output: Any) -> None:
+    def note(name: str, _: nn.Module, args: object, output: object) -> None:
         returned.setdefault(name, []).append(output)
 
     with ExitStack() as hooks:
@@ -166,7 +174,7 @@ def _outputs(network: Network, modules: dict[str, nn.Module], images: Tensor) ->
     return returned | {name: [] for name in modules if name not in returned}
 
 
-def _problem(outputs: list[Any], count: int) -> str | None:
+def _problem(outputs: list[object], count: int) -> str | None:
     """Why these outputs of one layer in one pass of ``count`` images cannot be measured, or None."""
     if len(outputs) != 1:
         return f"it is called {len(outputs)} times in a forward pass, not once"

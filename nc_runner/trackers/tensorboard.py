@@ -1,16 +1,15 @@
-"""``tensorboard=true``: the numbers of each row as TensorBoard events, in the run folder."""
+"""TensorBoard: the numbers of each row as events in the run folder."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nc_runner.runs.record import last_rows
 
 
-class Board:
+class TensorBoard:
     """Logs rows under their column names, the epoch as the step. Used by the one process that writes the run.
 
     Rows that a resumed run computes again replace those logged before: the new file of events begins with
@@ -29,15 +28,12 @@ class Board:
             for row in rows:
                 self.add(row)
 
-    def __enter__(self) -> Board:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: Mapping[str, float]) -> None:
         """Log one row; it is in the file when this returns, so before any checkpoint that counts on it."""
         for column, value in row.items():
             if column != "epoch":
                 self._writer.add_scalar(column, value, int(row["epoch"]))
         self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running code, refused when a bit has changed."""
+"""Checkpoints: written whole or not at all, read without running code, invalid when a bit has changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,38 @@ from nc_runner.runs.record import CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE
 FORMAT = 1
 
 
-def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
+class RandomState(TypedDict, total=False):
+    """Of every generator that training may draw from; ``cuda`` where there are GPUs."""
+
+    torch: Tensor
+    python: list[Any]
+    numpy: list[Any]
+    cuda: list[Tensor]
+
+
+class TrainerState(TypedDict):
+    """All that the rest of a training depends on."""
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, object]
+    epoch: int
+    step: int
+    epoch_start: Tensor
+    random: RandomState
+    random_of_processes: list[RandomState]  # of each rank, where there are several
+    history: list[dict[str, int]]
+    train_seconds: float
+
+
+class Checkpoint(TrainerState):
+    """With what the run folder must hold; ``layer_rows``: None where no inner layers are measured."""
+
+    data_fingerprint: str
+    rows: str
+    layer_rows: str | None
+
+
+def save_checkpoint(folder: Path, state: Mapping[str, object]) -> None:
     """Write ``checkpoint.pt``; the one before is kept as ``checkpoint.previous.pt``.
 
     At every moment at least one of the two is whole: temporary file, fsync, rename.
@@ -42,7 +73,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
         raise
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint (None where the folder has none), and what was wrong with a newer one.
 
     Raises RunFolderError when there are checkpoints but none is whole, or one is of a newer nc-runner.
@@ -58,8 +89,8 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             problems.append(f"{path} is damaged ({type(error).__name__}: {_first_line(error)})")
             continue
         if state["format"] > FORMAT:
-            raise RunFolderError(f"{path} was made by a newer nc-runner\nupgrade this one to go on with it")
-        return state, problems
+            raise RunFolderError(f"{path} was made by a newer nc-runner\nupgrade this one to resume it")
+        return cast(Checkpoint, state), problems
     if problems:
         raise RunFolderError(
             f"{problems[0]}\nno checkpoint of this run is whole: start it anew with overwrite=true"
@@ -68,15 +99,15 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
 
 def drop_previous(folder: Path) -> None:
-    """A finished run needs one checkpoint only."""
+    """Remove the checkpoint before the last: a finished run needs one only."""
     (folder / PREVIOUS_CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
-def random_state() -> dict[str, Any]:
+def random_state() -> RandomState:
     """The state of every random generator that training may draw from."""
     version, internal, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
-    state: dict[str, Any] = {
+    state: RandomState = {
         "torch": torch.get_rng_state(),
         "python": [version, list(internal), gauss],
         "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
@@ -86,7 +117,7 @@ def random_state() -> dict[str, Any]:
     return state
 
 
-def restore_random_state(state: Mapping[str, Any]) -> None:
+def restore_random_state(state: RandomState) -> None:
     """Undo :func:`random_state`. A CUDA state is left out where the number of GPUs has changed."""
     torch.set_rng_state(state["torch"])
     version, internal, gauss = state["python"]
@@ -109,11 +140,11 @@ def _load(path: Path) -> dict[str, Any]:
     return state
 
 
-def _digest(content: Any) -> str:
+def _digest(content: object) -> str:
     """SHA-256 over a nest of dicts, lists, tensors and plain values."""
     sha = hashlib.sha256()
 
-    def add(node: Any) -> None:
+    def add(node: object) -> None:
         if isinstance(node, Tensor):
             sha.update(f"tensor {node.dtype} {tuple(node.shape)}".encode())
             sha.update(node.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

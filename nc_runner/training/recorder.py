@@ -40,10 +40,10 @@ class Recorder:
     This one writes nothing: that of all ranks but the first.
     """
 
-    def __init__(self, trainer: Trainer, signals: StopSignals, checkpoint_seconds: float) -> None:
+    def __init__(self, trainer: Trainer, signals: StopSignals, recording: Recording) -> None:
         self.trainer = trainer
         self.signals = signals
-        self.checkpoint_seconds = checkpoint_seconds
+        self.checkpoint_seconds = recording.checkpoint_seconds
         self._saved = time.monotonic()
 
     def __enter__(self) -> Recorder:
@@ -89,7 +89,7 @@ class RunRecorder(Recorder):
         display: ProgressDisplay,
         trackers: Sequence[TrackerFactory] = (),
     ) -> None:
-        super().__init__(trainer, signals, recording.checkpoint_seconds)
+        super().__init__(trainer, signals, recording)
         self.writer = writer
         self.display = display
         self._factories = trackers
@@ -120,16 +120,12 @@ class RunRecorder(Recorder):
             self.writer.append(row)
             for tracker in self._trackers:
                 tracker.add(row)
-        log.info(describe(row, self.trainer.epochs))
+        log.info(describe(row, self.trainer.epochs, path=self.display.path))
         self.display.row(row)
 
     def _write(self, state: TrainerState) -> None:
         with disk_advice(self.writer.folder):
-            checkpoint: Checkpoint = {
-                **state,
-                "data_fingerprint": self.trainer.dataset.fingerprint,
-                "rows": self.writer.rows_text(),
-            }
-            if self.trainer.measurer.layers.modules:
-                checkpoint["layer_rows"] = self.writer.layers.text()
+            fingerprint, rows = self.trainer.dataset.fingerprint, self.writer.rows_text()
+            layers = self.writer.layers.text() if self.trainer.measurer.layers.modules else None
+            checkpoint = Checkpoint(**state, data_fingerprint=fingerprint, rows=rows, layer_rows=layers)
             save_checkpoint(self.writer.folder, checkpoint)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from torch import nn
+import torch
 
 from nc_runner.columns import wider_columns
 from nc_runner.config.schedules import analysed_epochs
@@ -20,7 +20,7 @@ from nc_runner.distributed.torchrun import place
 from nc_runner.errors import ConfigError, DataError, DivergedError, NCRunnerError, TrainingError
 from nc_runner.measurement.custom import find_custom_metrics
 from nc_runner.measurement.layers import find_layers
-from nc_runner.measurement.measurer import Measured, Measurer
+from nc_runner.measurement.measurer import MeasurementPlan, Measurer
 from nc_runner.networks import Network, build_network
 from nc_runner.runs.record import LOG_FILE
 from nc_runner.training.advice import memory_advice
@@ -59,16 +59,60 @@ def execute(
         NCRunnerError: the run cannot start or go on; the message says why and what to do. Raised on all
             ranks at the same point: a sweep can go on with its next run.
     """
-    trainer = _prepared(config, group)
+    trainer = _prepared_alike(config, group)
+    run_folder = RunFolder(folder, config, trainer)
     if not group.is_first:
-        _carry_out(trainer, None, Recorder(trainer, signals, config.checkpoint_seconds))
+        _carry_out(trainer, run_folder, Recorder(trainer, signals, config))
         return
+    display = choose_progress(config.progress, config.epochs, label, path=config.loss.target == "mse")
     with _log_file(folder):
-        run_folder = RunFolder(folder, config, trainer)
-        mse = config.loss.target == "mse"
-        display = choose_progress(config.progress, config.epochs, label, path=mse)
         recorder = RunRecorder(trainer, signals, config, run_folder.writer, display, trackers)
         _carry_out(trainer, run_folder, recorder)
+
+
+def _carry_out(trainer: Trainer, folder: RunFolder, recorder: Recorder) -> None:
+    """Resume, train and complete the run, on all ranks."""
+    group, config = trainer.group, folder.config
+    with group.guarded():
+        trainer.distribute()
+    checkpoint = group.on_first(folder.resume)
+    try:
+        with group.guarded(DivergedError, StopRequested):
+            if checkpoint is not None and not group.is_first:
+                folder.restore(checkpoint)
+            with recorder, memory_advice(config.batch_size, config.analysis.batch_size):
+                trainer.run(recorder)
+    except BaseException as error:
+        if group.is_first:
+            folder.record_failure(error)
+        raise
+    group.on_first(folder.complete)
+
+
+def _prepared_alike(config: Config, group: Group) -> Trainer:
+    """The trainer, where all ranks could prepare it on the same data; else all raise what one of them met."""
+    if group.world_size == 1:
+        return prepare(config)
+    own: Trainer | NCRunnerError
+    try:
+        own = prepare(config, group)
+    except NCRunnerError as error:
+        own = error
+    except Exception as error:
+        own = TrainingError(f"{type(error).__name__}: {error}")
+        own.__cause__ = error
+    held = own if isinstance(own, NCRunnerError) else own.dataset.fingerprint
+    everyones = group.all_of((socket.gethostname(), held))
+    first_host, first = everyones[0]
+    for rank, (host, held) in enumerate(everyones):
+        if isinstance(held, NCRunnerError):
+            raise type(held)(f"rank {rank} of {group.world_size} on {host}: {held}")
+        if held != first:
+            raise DataError(
+                f"{host} holds other data than {first_host}\n"
+                "give all hosts the same files, or a data.root that they share"
+            )
+    return own  # type: ignore[return-value]  # no rank has an error
 
 
 def prepare(config: Config, group: Group = ALONE) -> Trainer:
@@ -99,3 +143,35 @@ def prepare(config: Config, group: Group = ALONE) -> Trainer:
         measurer = _measurer(config, network, dataset, device, group)
         epochs = analysed_epochs(config.analysis.schedule, config.epochs)
         return Trainer(config, measurer, epochs, device)
+
+
+def _measurer(
+    config: Config, network: Network, dataset: Dataset, device: torch.device, group: Group
+) -> Measurer:
+    analysis = config.analysis
+    refit = config.classifier == "least_squares"
+    plan = MeasurementPlan(
+        wider=wider_columns(analysis.metrics, analysis.ood is not None),
+        ridge=analysis.ridge,
+        weight_decay=config.weight_decay,
+        refit=refit,
+        batch_size=analysis.batch_size,
+        channels_last=config.channels_last,
+        custom=find_custom_metrics(analysis.custom),
+    )
+    black = torch.zeros(2, *dataset.train.shape[1:], device=network.classifier.weight.device)
+    layers = find_layers(network, analysis.layers, black, refitted=refit)
+    return Measurer(network, dataset.to(device), build_loss(config.loss), plan, layers, group)
+
+
+@contextmanager
+def _log_file(folder: Path) -> Iterator[None]:
+    handler = logging.FileHandler(folder / LOG_FILE)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

@@ -5,151 +5,144 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import NoReturn, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nc_runner.config.schema import analysed_epochs, milestone_epochs
-from nc_runner.data.dataset import Dataset
-from nc_runner.distributed.group import ALONE, Processes, parallel
+from nc_runner.config.schedules import milestone_epochs, step_decay
+from nc_runner.config.schema import Training
+from nc_runner.distributed.data_parallel import parallel
 from nc_runner.errors import DivergedError
-from nc_runner.measurement.layers import find_layers
-from nc_runner.measurement.measurer import LossFunction, measure
-from nc_runner.networks import Network
-from nc_runner.training.checkpoint import random_state, restore_random_state
-from nc_runner.training.devices import float32_products, training_autocast
+from nc_runner.measurement.measurer import Measurement, Measurer
+from nc_runner.measurement.precision import float32_products
+from nc_runner.training.checkpoint import TrainerState, random_state, restore_random_state
+from nc_runner.training.devices import training_autocast
+from nc_runner.training.optimizers import build_optimizer
+
+
+class Listener(Protocol):
+    """What a training tells of itself."""
+
+    def pause(self) -> None:
+        """After each step, and before each batch of a measurement: may save the state, may raise to stop."""
+
+    def measured(self, measurement: Measurement) -> None:
+        """An epoch was measured that the schedule asks for; the row is complete."""
+
+    def epoch_done(self) -> None:
+        """An epoch is done, measurement included."""
 
 
 def seed_everything(seed: int) -> None:
     """Start every random generator anew; a sweep runs many runs in one process."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  an own network may draw from it
+    np.random.seed(seed % 2**32)  # noqa: NPY002  a custom network may draw from it
     torch.manual_seed(seed)
 
 
 class Trainer:
-    """One run in the making: a network, its optimiser, and how far it has come.
+    """One run in the making: a network, its optimizer, and how far it has come.
 
     ``epoch`` counts the epochs that are done, measurement included; ``step`` counts the steps of the next
-    one. :meth:`state` between any two steps, and :meth:`restore`, go on to the same bit (CPU, fp32).
+    one. :meth:`state` between any two steps, and :meth:`restore`, continue to the same bit (CPU, fp32).
+
+    Args:
+        training: the settings of the loop.
+        measurer: of the network and data set that are trained; its ``plan.refit`` decides who trains the
+            classifier, the optimizer or the measurement.
+        analysed: epochs, from 1 on, that have a row.
+        device: where training computes; the data set is there already.
     """
 
     def __init__(
-        self,
-        settings: Mapping[str, Any],
-        network: Network,
-        dataset: Dataset,
-        loss_function: LossFunction,
-        device: torch.device,
+        self, training: Training, measurer: Measurer, analysed: Collection[int], device: torch.device
     ) -> None:
-        self.settings = dict(settings)
-        self.network = network
-        self.dataset = dataset
-        self.loss_function = loss_function
+        self.training = training
+        self.measurer = measurer
+        self.network = measurer.network
+        self.dataset = measurer.dataset
+        self.loss_function = measurer.loss_function
+        self.group = measurer.group
         self.device = device
-        self.epochs: int = settings["epochs"]
-        self.steps = len(dataset.train.labels) // settings["batch_size"]
-        self.analysed = set(analysed_epochs(settings["analysis"]["schedule"], self.epochs))
-        self.milestones = milestone_epochs(settings["lr_milestones"], self.epochs)
-        refitted = settings["classifier"] == "least_squares"
-        black = torch.zeros(2, *dataset.train.shape[1:], device=network.classifier.weight.device)
-        self.layers = find_layers(network, settings["analysis"]["layers"], black, refitted=refitted)
-        if refitted:
-            network.classifier.requires_grad_(False)
-        network.model.to(device)
-        if settings["channels_last"]:
-            network.model.to(memory_format=torch.channels_last)
-        self.forward: Callable[[Tensor], Tensor] = network.model
-        if settings["compile"]:
-            self.forward = torch.compile(network.model)
-        self.optimizer = torch.optim.SGD(
-            [p for p in network.model.parameters() if p.requires_grad],
-            lr=settings["lr"],
-            momentum=settings["momentum"],
-            weight_decay=settings["weight_decay"],
-            fused=device.type in ("cuda", "cpu"),
-        )
-        self.shuffler = torch.Generator().manual_seed(settings["seed"])
+        self.epochs = training.epochs
+        self.analysed = set(analysed)
+        self.steps = len(self.dataset.train) // training.batch_size
+        self.milestones = milestone_epochs(training.lr_milestones, training.epochs)
+        self.refits = measurer.plan.refit
+        if self.refits:
+            self.network.classifier.requires_grad_(False)
+        self.network.model.to(device)
+        if training.channels_last:
+            self.network.model.to(memory_format=torch.channels_last)
+        self.forward: Callable[[Tensor], Tensor] = self.network.model
+        if training.compile:
+            self.forward = torch.compile(self.network.model)
+        self.optimizer = build_optimizer(self.network.model.parameters(), training, device)
+        self.shuffler = torch.Generator().manual_seed(training.seed)
         self.epoch_start = self.shuffler.get_state()
         self.epoch = 0
         self.step = 0
         self.train_seconds = 0.0  # of training since the last row
-        self.processes = ALONE
-        self.history = [{"from_epoch": 0, "processes": 1}]  # how many computed the run, and from when on
+        # how many ranks computed the run, and from which epoch on
+        self.history = [{"from_epoch": 0, "processes": self.group.world_size}]
 
-    def distribute(self, processes: Processes) -> None:
-        """Take part in a run of several processes, all of them at this point; before :meth:`restore`."""
-        if processes.size == 1:
+    def distribute(self) -> None:
+        """Share the steps with the other ranks, all of them at this point; before :meth:`restore`."""
+        if self.group.world_size == 1:
             return
-        self.processes = processes
-        self.history = [{"from_epoch": 0, "processes": processes.size}]
-        own = not str(self.settings["net"]["_target_"]).startswith("nc_runner.")
-        two = self.dataset.normalise(next(self.dataset.train.blocks(2)), self.settings["channels_last"])
-        self.forward = parallel(self.network.model, two, self.device, own=own)
-        if self.settings["compile"]:
+        channels_last = self.training.channels_last
+        two = self.dataset.normalise(next(self.dataset.train.blocks(2)), channels_last=channels_last)
+        self.forward = parallel(self.network.model, two, self.device)
+        if self.training.compile:
             self.forward = torch.compile(self.forward)
-        self._part_ways()
+        self._seed_ranks_apart()
 
-    def _part_ways(self) -> None:
-        """Other random numbers on each process, or dropout would drop the same units of different images."""
-        if self.processes.rank:
-            seed_everything((self.settings["seed"] + (self.processes.rank << 32) + self.epoch) % 2**63)
+    def _seed_ranks_apart(self) -> None:
+        """Other random numbers on each rank, or dropout would drop the same units of different images."""
+        if self.group.rank:
+            seed_everything((self.training.seed + (self.group.rank << 32) + self.epoch) % 2**63)
 
     def lr_at(self, epoch: int) -> float:
         """The learning rate used in an epoch, counted from 1."""
-        drops = sum(epoch > milestone for milestone in self.milestones)
-        return float(self.settings["lr"] * self.settings["lr_gamma"] ** drops)
+        return step_decay(self.training.lr, self.training.lr_gamma, self.milestones, epoch)
 
-    def run(
-        self,
-        on_step: Callable[[], None],
-        on_row: Callable[[dict[str, Any]], None],
-        on_epoch: Callable[[], None],
-        on_layers: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
-    ) -> None:
-        """Train to the last epoch.
-
-        ``on_step`` is called after every step and before every batch of a measurement: it may save
-        :meth:`state`, and may raise to stop. ``on_row`` is given each row, when the epoch is measured,
-        and before it ``on_layers`` those of the inner layers, if any. ``on_epoch``: an epoch is done.
-        Raises DivergedError when the loss is no longer finite.
-        """
-        if self.settings["classifier"] == "least_squares" and self.epoch == self.step == 0:
-            measure(
-                self.network, self.dataset, self.loss_function, self.settings, on_step, None, self.processes
-            )
+    def run(self, listener: Listener) -> None:
+        """Train to the last epoch. Raises DivergedError, on all ranks, when a number is no longer finite."""
+        if self.refits and self.epoch == self.step == 0:
+            self._measure(listener)
         while self.epoch < self.epochs:
-            self._train_epoch(on_step)
-            if self.epoch + 1 in self.analysed or self.settings["classifier"] == "least_squares":
-                row, layer_rows = self._measure(on_step)
-                if row["epoch"] in self.analysed:
-                    if layer_rows:
-                        on_layers(layer_rows)
-                    on_row(row)
+            self._train_epoch(listener)
+            analysed = self.epoch + 1 in self.analysed
+            if analysed or self.refits:
+                began = time.perf_counter()
+                self.group.align(self.network.model.buffers())
+                measurement = self._measure(listener, with_layers=analysed)
+                if analysed:
+                    listener.measured(self._completed(measurement, time.perf_counter() - began))
                     self.train_seconds = 0.0
             self.epoch += 1
             self.step = 0
             self.epoch_start = self.shuffler.get_state()
-            on_epoch()
+            listener.epoch_done()
 
-    def _train_epoch(self, on_step: Callable[[], None]) -> None:
+    def _train_epoch(self, listener: Listener) -> None:
         began = time.perf_counter()
-        train, dataset = self.dataset.train, self.dataset
+        train, training = self.dataset.train, self.training
         self.shuffler.set_state(self.epoch_start)
-        order = torch.randperm(len(train.labels), generator=self.shuffler).to(self.device)
-        batches = order[: self.steps * self.settings["batch_size"]].view(self.steps, -1)
-        batches = self.processes.slices(batches)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr_at(self.epoch + 1)
+        order = torch.randperm(len(train), generator=self.shuffler).to(self.device)
+        batches = order[: self.steps * training.batch_size].view(self.steps, -1)
+        batches = batches[:, self.group.share(training.batch_size)]
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = self.lr_at(self.epoch + 1)
         self.network.model.train()
         total = torch.zeros((), device=self.device)  # summed there: no synchronisation inside the epoch
-        with float32_products(tf32=self.settings["precision"] == "tf32"):
+        with float32_products(tf32=training.precision == "tf32"):
             for pixels, labels in train.batches(batches[self.step :]):
-                images = dataset.normalise(pixels, channels_last=self.settings["channels_last"])
-                with training_autocast(self.settings["precision"], self.device):
+                images = self.dataset.normalise(pixels, channels_last=training.channels_last)
+                with training_autocast(training.precision, self.device):
                     outputs = self.forward(images)
                 loss = self.loss_function(outputs.float(), labels)
                 self.optimizer.zero_grad(set_to_none=True)
@@ -157,43 +150,43 @@ class Trainer:
                 self.optimizer.step()
                 total += loss.detach()
                 self.step += 1
-                on_step()
-        total = self.processes.sum(total)
+                listener.pause()
+        total = self.group.sum(total)
         finite = math.isfinite(float(total))  # synchronises with the device, once an epoch
         self.train_seconds += time.perf_counter() - began
         if not finite:
-            raise self._diverged()
+            self._diverged()
 
-    def _measure(self, pause: Callable[[], None]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The row of this epoch, and those of the inner layers."""
-        began = time.perf_counter()
+    def _measure(self, listener: Listener, *, with_layers: bool = False) -> Measurement:
+        try:
+            measurement = self.measurer.measure(listener.pause, with_layers=with_layers)
+        except DivergedError as error:
+            self._diverged(error)
+        finite = math.isfinite(measurement.row["train_loss_regularized"])
+        if self.group.agree(not finite)[0]:
+            self._diverged()
+        return measurement
+
+    def _completed(self, measurement: Measurement, analysis_seconds: float) -> Measurement:
+        """With the columns that the measurement does not know."""
         epoch = self.epoch + 1
-        layers = self.layers if epoch in self.analysed else None
-        self.processes.align(self.network.model.buffers())
-        measured = measure(
-            self.network, self.dataset, self.loss_function, self.settings, pause, layers, self.processes
-        )
-        if not math.isfinite(measured["train_loss_regularized"]):
-            raise self._diverged()
-        layer_rows = layers.rows(self.dataset, epoch, self.processes) if layers else []
         row = {
             "epoch": epoch,
             "lr": self.lr_at(epoch),
-            **measured,
+            **measurement.row,
             "train_seconds": self.train_seconds,
-            "analysis_seconds": time.perf_counter() - began,
+            "analysis_seconds": analysis_seconds,
         }
-        return row, layer_rows
+        return Measurement(row, [{"epoch": epoch, **layer} for layer in measurement.layers])
 
-    def _diverged(self) -> DivergedError:
-        lr = self.lr_at(self.epoch + 1)
-        return DivergedError(
-            f"the loss is no longer finite in epoch {self.epoch + 1}, at lr={lr:g}\n"
-            f"try a smaller learning rate, such as lr={self.settings['lr'] / 3:.2g}"
-        )
+    def _diverged(self, cause: DivergedError | None = None) -> NoReturn:
+        raise DivergedError(
+            f"the loss is no longer finite in epoch {self.epoch + 1}, at lr={self.lr_at(self.epoch + 1):g}\n"
+            f"try a smaller learning rate, such as lr={self.training.lr / 3:.2g}"
+        ) from cause
 
-    def state(self) -> dict[str, Any]:
-        """All that the rest of the run depends on. Of several processes all must ask, at the same step."""
+    def state(self) -> TrainerState:
+        """All that the rest of the run depends on. All ranks must ask, at the same step."""
         return {
             "model": self.network.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -201,13 +194,13 @@ class Trainer:
             "step": self.step,
             "epoch_start": self.epoch_start,
             "random": random_state(),
-            "random_of_processes": self.processes.all_of(random_state()) if self.processes.size > 1 else [],
+            "random_of_processes": self.group.all_of(random_state()) if self.group.world_size > 1 else [],
             "history": self.history,
             "train_seconds": self.train_seconds,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of the same settings; any error means that it does not fit."""
+    def restore(self, state: TrainerState) -> None:
+        """Continue from a state of the same settings; any error means that it does not fit."""
         self.network.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step = state["epoch"], state["step"]
@@ -215,15 +208,17 @@ class Trainer:
         self.shuffler.set_state(self.epoch_start)
         self.train_seconds = state["train_seconds"]
         self.history = state.get("history", [{"from_epoch": 0, "processes": 1}])
-        if self.history[-1]["processes"] != self.processes.size:
-            self.history = [*self.history, {"from_epoch": self.epoch, "processes": self.processes.size}]
+        if self.history[-1]["processes"] != self.group.world_size:
+            now = {"from_epoch": self.epoch, "processes": self.group.world_size}
+            self.history = [*self.history, now]
         restore_random_state(state["random"])
-        others = state.get("random_of_processes", [])
-        if self.processes.size == len(others):
-            restore_random_state(others[self.processes.rank])
+        of_ranks = state.get("random_of_processes", [])
+        if self.group.world_size == len(of_ranks):
+            restore_random_state(of_ranks[self.group.rank])
         else:
-            self._part_ways()
+            self._seed_ranks_apart()
 
 
 def parameter_count(model: nn.Module) -> int:
+    """Numbers in all parameters."""
     return sum(p.numel() for p in model.parameters())
