@@ -81,7 +81,7 @@ class FileSet:
 def obtain(wanted: FileSet, download: bool) -> None:
     """Make sure that every file is there: unpack an archive in the root, or else download.
 
-    Raises :class:`DataError` that says which files are missing, why they could not be fetched, and what to do.
+    Raises :class:`DataError` that says which files are missing, why no download helped, and what to do.
     """
     missing = wanted.missing()
     if not missing:

@@ -86,10 +86,10 @@ class ImageSource:
         last = len(self) - 1
         for index in sorted({round(last * probe / (PROBES - 1)) for probe in range(PROBES)}):
             first, *others = (self._item(index) for _ in range(READS))
-            for what, position in (("pixels", 0), ("label", 1)):
+            for what, position in (("other pixels", 0), ("another label", 1)):
                 if not all(np.array_equal(item[position], first[position]) for item in others):
                     raise DataError(
-                        f"data set {self.name}: image {index} has other {what} each time it is read\n"
+                        f"data set {self.name}: image {index} has {what} each time it is read\n"
                         "remove the random transforms from the data set: nc-runner trains on fixed images, "
                         "and does not offer augmentation yet"
                     )

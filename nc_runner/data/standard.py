@@ -69,10 +69,13 @@ def _table_of_digits() -> NDArray[np.float64]:
             "digits: the package scikit-learn, which holds these images, is not installed\n"
             "install it: pip install scikit-learn"
         )
+    count = KNOWN["digits"].train + KNOWN["digits"].test
     path = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
     try:
-        with gzip.open(path, "rt") as file:
-            return np.loadtxt(file, delimiter=",", ndmin=2)
+        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+        if len(lines) != count:
+            raise ValueError(f"it has {len(lines)} lines, not {count}")
+        return np.loadtxt(lines, delimiter=",").reshape(-1, 65)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(
             f"digits: {path} cannot be read: {reason(error)}\n"
@@ -138,7 +141,7 @@ def _as_known(raw: RawDataset, title: str) -> RawDataset:
         if part.images.shape != (count, *known.shape):
             raise DataError(
                 f"{title}: {split} images have shape {part.images.shape}, not {(count, *known.shape)}\n"
-                "remove its files and fetch them again, or load a custom variant: data=custom data._target_=PATH"
+                "remove its files and fetch them again, or load a variant with data=custom data._target_=PATH"
             )
     check(raw, title)
     return raw

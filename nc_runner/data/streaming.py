@@ -60,7 +60,7 @@ class StreamedSplit:
         return replace(self, rows=self.rows[rows], labels=self.labels[rows])
 
     def batches(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each row of ``indices`` (steps, B): images (B, C, H, W) uint8, and labels (B,), on the device."""
+        """For each row of ``indices`` (steps, B): images (B, C, H, W) uint8 and labels (B,) on the device."""
         for index, images in zip(indices, self._load(indices.tolist()), strict=True):
             yield images, self.labels[index]
 
@@ -139,7 +139,7 @@ def fits(resident: bool | Literal["auto"], size: int, device: torch.device) -> b
 
 
 def free_memory() -> float:
-    """Bytes of main memory that can be taken without swapping; half of all of it where the system does not say."""
+    """Bytes of main memory that can be taken without swapping; half of all where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

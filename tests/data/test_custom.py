@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import miniature
-from helpers.lab import settings_of
+from helpers.settings import settings_of
 from PIL import Image
 
-from nc_runner.config import plugins
 from nc_runner.data.dataset import Dataset, load_dataset
 from nc_runner.errors import ConfigError, DataError, NCRunnerError
 
@@ -22,10 +21,10 @@ GREY = miniature.random_raw((6, 6, 1), 5)
 
 
 def dataset_of(*overrides: str) -> Dataset:
-    return load_dataset(settings_of(*overrides)["data"], seed=0)
+    return load_dataset(settings_of(*overrides).data, seed=0)
 
 
-def refusal(*overrides: str) -> str:
+def error(*overrides: str) -> str:
     with pytest.raises(NCRunnerError) as caught:
         dataset_of(*overrides)
     assert len(str(caught.value).splitlines()) == 2
@@ -64,11 +63,11 @@ def test_a_folder_of_images_is_read_class_by_class(test: str, tmp_path: Path) ->
     )
 
 
-def test_a_folder_may_lie_in_the_data_root_and_images_be_resized(tmp_path: Path) -> None:
+def test_a_folder_may_be_in_the_data_root_and_images_be_resized(tmp_path: Path) -> None:
     write_folder(tmp_path / "root" / "mine")
     Image.new("RGB", (30, 10), (10, 20, 30)).save(tmp_path / "root/mine/train/class0/wide.png")
     settings = ("data=folder", "data.options.folder=mine", "data.root=root")
-    message = refusal(*settings, "data.resident=true")
+    message = error(*settings, "data.resident=true")
     assert "is (10, 30, 3), but the first is (6, 6, 3)" in message
     assert "data.options.size=" in message
     dataset = dataset_of(*settings, "data.options.size=5")
@@ -77,16 +76,16 @@ def test_a_folder_may_lie_in_the_data_root_and_images_be_resized(tmp_path: Path)
     assert dataset.train.images[wide, :, 2, 2].tolist() == [10, 20, 30]
 
 
-def test_folders_that_are_not_there_or_do_not_match_are_refused(tmp_path: Path) -> None:
+def test_folders_that_are_missing_or_do_not_match_are_an_error(tmp_path: Path) -> None:
     settings = ("data=folder", "data.options.folder=mine", "data.options.size=6")
-    assert "neither in the current folder nor in data.root" in refusal(*settings)
+    assert "neither in the current folder nor in data.root" in error(*settings)
     write_folder(tmp_path / "mine", "held_out")
-    assert "there is no folder mine/test" in refusal(*settings)
+    assert "there is no folder mine/test" in error(*settings)
     (tmp_path / "mine/held_out/class9").mkdir()
     named = (*settings, "data.options.test=held_out")
-    assert "class9" in refusal(*named)
+    assert "class9" in error(*named)
     Image.new("RGB", (6, 6)).save(tmp_path / "mine/held_out/class9/0.png")
-    assert "hold different classes (class9)" in refusal(*named)
+    assert "hold different classes (class9)" in error(*named)
     with pytest.raises(ConfigError, match=r"data\.options\.folder is not set"):
         dataset_of("data=folder")
 
@@ -110,23 +109,23 @@ def test_an_npz_file_is_read_in_any_usual_layout(layout: str) -> None:
     assert (dataset.name, dataset.num_classes) == ("a", 5)
 
 
-def test_npz_files_that_will_not_do_are_refused(tmp_path: Path) -> None:
+def test_npz_files_that_are_no_data_set_are_an_error(tmp_path: Path) -> None:
     settings = ("data=npz", "data.options.file=a.npz")
     (tmp_path / "a.npz").write_bytes(b"PK not really")
-    assert "a.npz is no .npz file of arrays" in refusal(*settings)
+    assert "a.npz is not an .npz file of arrays" in error(*settings)
     np.savez("a.npz", train_images=RAW.train.images, x=np.zeros(3))
-    message = refusal(*settings)
-    assert "a.npz lacks train_labels, test_images, test_labels; it holds train_images, x" in message
+    message = error(*settings)
+    assert "a.npz has no train_labels, test_images, test_labels; it holds train_images, x" in message
     arrays = {"train_images": RAW.train.images / 255, "test_images": RAW.test.images}
     np.savez("a.npz", train_labels=RAW.train.labels, test_labels=RAW.test.labels, **arrays)
-    assert "train images are float64, not uint8" in refusal(*settings)
+    assert "train images are float64, not uint8" in error(*settings)
 
 
-OWN = """
+MAPS = """
 import numpy as np, torch
 from PIL import Image
 
-class Own:
+class Items:
     def __init__(self, root, train=True, transform=None, target_transform=None, shift=0):
         self.rng = np.random.default_rng(int(train))
         self.images = self.rng.integers(0, 256, (40 if train else 20, 6, 6, 3), dtype=np.uint8)
@@ -139,16 +138,16 @@ class Own:
     def form(self, image):
         return Image.fromarray(image)
 
-class Tensors(Own):
+class Tensors(Items):
     def form(self, image):  # as torchvision's ToTensor
         return torch.from_numpy(image).permute(2, 0, 1).float() / 255
 
-class Normalised(Own):
+class Normalised(Items):
     def form(self, image):
         return torch.from_numpy(image).permute(2, 0, 1).float() / 64 - 2
 
 def pair():
-    return Own("", True), Own("", False)
+    return Items("", True), Items("", False)
 
 class Unsplit(torch.utils.data.Dataset):
     def __init__(self, root):
@@ -156,10 +155,10 @@ class Unsplit(torch.utils.data.Dataset):
 """
 
 
-@pytest.mark.parametrize("name", ["Own", "Tensors"])
+@pytest.mark.parametrize("name", ["Items", "Tensors"])
 def test_a_class_of_torchvisions_kind_is_taken_as_it_is(name: str, tmp_path: Path) -> None:
-    (tmp_path / "own_maps.py").write_text(OWN)
-    dataset = dataset_of("data=torchvision", f"data.options.dataset=own_maps.{name}")
+    (tmp_path / "custom_maps.py").write_text(MAPS)
+    dataset = dataset_of("data=torchvision", f"data.options.dataset=custom_maps.{name}")
     rng = np.random.default_rng(1)
     np.testing.assert_array_equal(
         dataset.train.images.numpy(), np.moveaxis(rng.integers(0, 256, (40, 6, 6, 3), dtype=np.uint8), 3, 1)
@@ -169,72 +168,39 @@ def test_a_class_of_torchvisions_kind_is_taken_as_it_is(name: str, tmp_path: Pat
 
 
 def test_labels_come_from_the_items_where_they_differ_from_the_targets(tmp_path: Path) -> None:
-    (tmp_path / "own_maps.py").write_text(OWN)
-    dataset = dataset_of("data=torchvision", "data.options.dataset=own_maps.Own", "+data.options.shift=1")
+    (tmp_path / "custom_maps.py").write_text(MAPS)
+    dataset = dataset_of(
+        "data=torchvision", "data.options.dataset=custom_maps.Items", "+data.options.shift=1"
+    )
     assert dataset.train.labels.tolist() == [(i + 1) % 4 for i in range(40)]
 
 
 def test_a_loader_may_return_two_map_data_sets(tmp_path: Path) -> None:
-    (tmp_path / "own_maps.py").write_text(OWN)
-    dataset = dataset_of("data=custom", "data._target_=own_maps.pair")
+    (tmp_path / "custom_maps.py").write_text(MAPS)
+    dataset = dataset_of("data=custom", "data._target_=custom_maps.pair")
     assert (dataset.name, dataset.train.shape) == ("pair", (40, 3, 6, 6))
 
 
-def test_torchvisions_own_data_sets_are_found_by_name() -> None:
-    """FakeData needs no download; it takes neither train nor split, which is said."""
-    message = refusal("data=torchvision", "data.options.dataset=FakeData")
-    assert "takes neither train= nor split=" in message
-    assert "torchvision has no such data set" in refusal("data=torchvision", "data.options.dataset=KMINST")
+def test_torchvisions_data_sets_are_found_by_name() -> None:
+    """FakeData needs no download; it takes neither train nor split."""
+    message = error("data=torchvision", "data.options.dataset=FakeData")
+    assert "it takes neither train= nor split=" in message
+    assert "torchvision has no such data set" in error("data=torchvision", "data.options.dataset=KMINST")
     missing = ("data=torchvision", "data.options.dataset=KMNIST", "data.download=false")
     with pytest.raises(DataError, match="KMNIST"):
         dataset_of(*missing)
 
 
-def test_images_that_were_normalised_already_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "own_maps.py").write_text(OWN)
-    message = refusal("data=torchvision", "data.options.dataset=own_maps.Normalised")
+def test_images_that_were_normalised_already_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "custom_maps.py").write_text(MAPS)
+    message = error("data=torchvision", "data.options.dataset=custom_maps.Normalised")
     assert "before any normalising" in message
 
 
 def test_the_moments_are_not_those_of_another_data_set(tmp_path: Path) -> None:
     """data=custom gives none, so they are computed: the digits' must not be left from the defaults."""
-    (tmp_path / "own_maps.py").write_text(OWN)
-    dataset = dataset_of("data=custom", "data._target_=own_maps.pair")
+    (tmp_path / "custom_maps.py").write_text(MAPS)
+    dataset = dataset_of("data=custom", "data._target_=custom_maps.pair")
     values = dataset.normalise(dataset.train.images, channels_last=False)
     assert torch.allclose(values.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5)
     assert torch.allclose(values.std(dim=(0, 2, 3), correction=0), torch.ones(3), atol=1e-5)
-
-
-# Where own callables are looked for
-
-
-def test_a_callable_may_be_named_by_its_file(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "by_file.py").write_text("def f():\n    return 7\n")
-    assert plugins.locate("deep/by_file.py:f", "net._target_")() == 7
-    for path, problem in (
-        ("deep/nothing.py:f", "there is no Python file deep/nothing.py"),
-        ("deep:f", "there is no Python file deep"),
-        ("deep/by_file.py:g", "has no attribute g"),
-    ):
-        with pytest.raises(ConfigError) as caught:
-            plugins.locate(path, "net._target_")
-        assert problem in str(caught.value)
-
-
-def test_a_file_hidden_by_another_module_of_its_name_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "colorsys.py").write_text("def f():\n    return 7\n")
-    with pytest.raises(ConfigError, match=r"another module called colorsys hides this file"):
-        plugins.locate("colorsys.py:f", "net._target_")
-
-
-def test_modules_beside_own_yaml_files_are_found_after_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "beside_yaml.py").write_text("def f():\n    return 8\n")
-    monkeypatch.setattr(plugins, "_config_folders", [])
-    with pytest.raises(ConfigError, match="there is no module beside_yaml"):
-        plugins.locate("beside_yaml.f", "loss._target_")
-    plugins.look_in([str(tmp_path / "configs")])
-    assert plugins.locate("beside_yaml.f", "loss._target_")() == 8

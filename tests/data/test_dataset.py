@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers import miniature
-from nc_runner.experiment import data
+from helpers.settings import settings_of
 
+from nc_runner.data import dataset as module
 from nc_runner.data.dataset import Dataset, balanced_subset, load_dataset
-from nc_runner.data.standard import RawDataset, RawSplit
+from nc_runner.data.raw import RawDataset, RawSplit
 from nc_runner.errors import ConfigError, DataError
 
-DIGITS: dict[str, Any] = {
-    "_target_": "nc_runner.data.standard.digits",
-    "name": "digits",
-    "root": "nowhere",
-    "download": False,
-    "samples_per_class": None,
-    "pad": 0,
-    "mean": [0.3052],
-    "std": [0.3749],
-    "options": {},
-}
+DIGITS = settings_of("data=digits").data
 
 
 @pytest.fixture
@@ -33,8 +25,8 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Dataset]:
     """Load given raw arrays with changed settings."""
 
     def load(raw: RawDataset, seed: int = 0, **changes: Any) -> Dataset:
-        monkeypatch.setattr(data, "load_raw", lambda settings: raw)
-        return load_dataset({**DIGITS, **changes}, seed)
+        monkeypatch.setattr(module, "load_raw", lambda data: raw)
+        return load_dataset(DIGITS.model_copy(update=changes), seed)
 
     return load
 
@@ -55,7 +47,7 @@ def test_images_become_contiguous_uint8_channels_first(load: Callable[..., Datas
 
 
 def test_padding_is_black_before_normalising(load: Callable[..., Dataset]) -> None:
-    dataset = load(RGB, pad=2, mean=[0.5, 0.4, 0.3], std=[0.1, 0.2, 0.3])
+    dataset = load(RGB, pad=2, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
     assert dataset.image_size == 10
     np.testing.assert_array_equal(
         dataset.train.images.numpy(),
@@ -70,7 +62,7 @@ def test_padding_is_black_before_normalising(load: Callable[..., Dataset]) -> No
 def test_normalise_is_pixel_over_255_minus_mean_over_std(
     channels_last: bool, pad: int, load: Callable[..., Dataset]
 ) -> None:
-    mean, std = [0.5, 0.4, 0.3], [0.1, 0.2, 0.3]
+    mean, std = (0.5, 0.4, 0.3), (0.1, 0.2, 0.3)
     dataset = load(RGB, pad=pad, mean=mean, std=std)
     images = dataset.train.images[3:11]
     before = images.clone()
@@ -91,14 +83,14 @@ def test_digits_have_zero_mean_and_unit_variance_with_the_shipped_constants() ->
 
 
 def test_a_single_number_counts_for_all_channels(load: Callable[..., Dataset]) -> None:
-    assert load(RGB, mean=[0.5], std=0.25).mean == (0.5, 0.5, 0.5)
-    assert load(RGB, mean=[0.5], std=0.25).std == (0.25, 0.25, 0.25)
+    assert load(RGB, mean=(0.5,), std=(0.25,)).mean == (0.5, 0.5, 0.5)
+    assert load(RGB, mean=(0.5,), std=(0.25,)).std == (0.25, 0.25, 0.25)
 
 
 @pytest.mark.parametrize("key", ["mean", "std"])
 def test_a_wrong_number_of_channels_is_a_config_error(key: str, load: Callable[..., Dataset]) -> None:
     with pytest.raises(ConfigError, match=rf"data\.{key} has 2 numbers, but the images have 3 channel"):
-        load(RGB, **{key: [0.5, 0.5]})
+        load(RGB, **{key: (0.5, 0.5)})
 
 
 def test_the_subset_is_balanced_and_keeps_the_order_of_the_file(load: Callable[..., Dataset]) -> None:
@@ -138,7 +130,7 @@ def test_all_images_of_the_smallest_class_may_be_taken_but_no_more(load: Callabl
 
 def test_the_fingerprint_depends_on_every_image_label_shape_and_split(load: Callable[..., Dataset]) -> None:
     base = load(RGB)
-    assert load(RGB, seed=5, name="other", mean=[0.1]).fingerprint == base.fingerprint
+    assert load(RGB, seed=5, name="other", mean=(0.1,)).fingerprint == base.fingerprint
     assert len(base.fingerprint) == 64
     prints = {base.fingerprint, load(RGB, pad=1).fingerprint}
     prints |= {load(RGB, seed=seed, samples_per_class=4).fingerprint for seed in (0, 1)}
@@ -177,21 +169,17 @@ def test_moving_to_a_device_moves_both_splits_and_the_normalisation(load: Callab
 
 
 def test_errors_of_the_files_come_through() -> None:
-    settings = {**DIGITS, "_target_": "nc_runner.data.standard.mnist"}
+    data = settings_of("data=mnist", "data.root=nowhere", "data.download=false").data
     with pytest.raises(DataError, match=r"MNIST is not in .*nowhere"):
-        load_dataset(settings, 0)
+        load_dataset(data, 0)
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashionmnist", "svhn", "cifar10", "cifar100", "stl10"])
+@pytest.mark.parametrize("name", miniature.WITH_FILES)
 def test_the_shipped_settings_fit_the_images(
-    name: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    yaml = pytest.importorskip("yaml")
-    from importlib.resources import files
-
-    shipped = yaml.safe_load(files("nc_runner.conf").joinpath("data", f"{name}.yaml").read_text())
     miniature.write(tmp_path, name, monkeypatch)
-    dataset = load_dataset({**DIGITS, "pad": 0, **shipped, "root": tmp_path}, 0)
+    dataset = load_dataset(settings_of(f"data={name}", f"data.root={tmp_path}").data, 0)
     assert dataset.image_size == (96 if name == "stl10" else 32)
     assert dataset.name == name
     assert dataset.num_classes == (100 if name == "cifar100" else 10)

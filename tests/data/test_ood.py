@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from helpers.lab import settings_of
+from helpers.settings import settings_of
 
-from nc_runner.columns import OOD_COLUMN, WIDER_COLUMNS, wider_columns
+from nc_runner.config.values import STANDARD_DATA
 from nc_runner.data.dataset import load_dataset
+from nc_runner.data.loaders import STANDARD
 from nc_runner.data.ood import LUMA, fit
-from nc_runner.errors import ConfigError
+from nc_runner.errors import DataError
 
 
 def random_images(*shape):
@@ -38,42 +39,21 @@ def test_large_images_are_resized_whole():
     assert fit(constant, (3, 32, 32)).unique().tolist() == [77]
 
 
-def test_a_data_set_of_conf_comes_with_the_run_s_own():
+def test_the_images_of_a_standard_data_set_come_with_those_of_the_run():
     settings = settings_of("analysis.metrics=all", "analysis.ood=digits", "data.pad=2")
-    data = load_dataset(settings["data"], seed=0, ood=settings["analysis"]["ood"])
+    data = load_dataset(settings.data, seed=0, ood=settings.analysis.ood)
     assert data.ood.shape == (297, 1, 12, 12)
     assert data.ood.equal(data.test.images)  # digits padded, as data.pad pads
-    plain = load_dataset(settings["data"], seed=0)
+    plain = load_dataset(settings.data, seed=0)
     assert plain.ood is None
     assert plain.fingerprint == data.fingerprint
 
 
-def test_the_column_and_its_data_set_need_each_other():
-    with pytest.raises(ConfigError, match=r"nc5_ood_orthogonality needs .*\n.*analysis\.ood="):
-        settings_of(f"analysis.metrics=[{OOD_COLUMN}]")
-    with pytest.raises(ConfigError, match=r"analysis\.ood=mnist has no use .*\n.*analysis\.metrics="):
-        settings_of("analysis.ood=mnist")
+def test_every_data_set_that_the_setting_takes_has_its_loader():
+    assert set(STANDARD_DATA) == set(STANDARD)
 
 
-@pytest.mark.parametrize(
-    ("override", "hint"),
-    [
-        ("metrics=[nc1_cdvn]", "did you mean nc1_cdnv"),
-        ("metrics=[nc1]", "nc1 is in every run"),
-        ("metrics=nc1_cdnv", r"a list of columns such as \[nc1_cdnv\]"),
-        ("metrics=[]", "core, all or a list"),
-        ("ood=fashion", "did you mean fashionmnist"),
-    ],
-)
-def test_unknown_names_are_refused_with_the_nearest(override, hint):
-    with pytest.raises(ConfigError, match=f"analysis.{override.split('=')[0]}=.*is refused: .*{hint}"):
-        settings_of(f"analysis.{override}")
-
-
-def test_the_chosen_columns_come_in_the_order_of_the_table_once_each():
-    settings = settings_of("analysis.metrics=[rank,nc1_cdnv,rank]")
-    assert settings["analysis"]["metrics"] == ["nc1_cdnv", "rank"]
-    assert wider_columns(settings_of()["analysis"]) == ()
-    every = settings_of("analysis.metrics=all")["analysis"]
-    assert set(wider_columns(every)) == {*WIDER_COLUMNS} - {OOD_COLUMN}
-    assert wider_columns(every | {"ood": "mnist"}) == WIDER_COLUMNS
+def test_their_files_are_looked_for_where_those_of_the_run_are():
+    data = settings_of("data.root=nowhere", "data.download=false").data
+    with pytest.raises(DataError, match="MNIST is not in nowhere"):
+        load_dataset(data, seed=0, ood="mnist")

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from helpers import miniature
-from helpers.lab import rows_of, settings_of, trainer_of
-from nc_runner.experiment import data, streaming
+from helpers.lab import rows_of, trainer_of
+from helpers.settings import settings_of
 
 from nc_runner.columns import TIME_COLUMNS
-from nc_runner.data.custom import from_maps
+from nc_runner.data import dataset as module
+from nc_runner.data import streaming
 from nc_runner.data.dataset import Dataset, Split, load_dataset
-from nc_runner.data.standard import RawDataset, RawSplit
+from nc_runner.data.raw import RawDataset, RawSplit, from_maps
 from nc_runner.data.streaming import StreamedSplit
 from nc_runner.errors import DataError
 
@@ -41,9 +42,9 @@ class Pictures:
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Any:
     def load(raw: RawDataset, **changes: Any) -> Dataset:
-        monkeypatch.setattr(data, "load_raw", lambda settings: raw)
-        settings = {**settings_of()["data"], "mean": None, "std": None, "options": {}, **changes}
-        return load_dataset(settings, seed=0)
+        monkeypatch.setattr(module, "load_raw", lambda data: raw)
+        data = settings_of("data=digits", "data.mean=null", "data.std=null").data
+        return load_dataset(data.model_copy(update=changes), seed=0)
 
     return load
 
@@ -121,5 +122,5 @@ def test_computed_moments_are_those_of_all_train_pixels(load: Any) -> None:
     pixels = RGB.train.images.reshape(-1, 3) / 255
     np.testing.assert_allclose(dataset.mean, pixels.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(dataset.std, pixels.std(axis=0), rtol=1e-12)
-    assert load(RGB, mean=[0.25]).mean == (0.25, 0.25, 0.25)
-    assert load(RGB, mean=[0.25]).std == dataset.std
+    assert load(RGB, mean=(0.25,)).mean == (0.25, 0.25, 0.25)
+    assert load(RGB, mean=(0.25,)).std == dataset.std
