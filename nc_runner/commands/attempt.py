@@ -34,14 +34,15 @@ from nc_runner.training.signals import StopSignals
 class RunAttempt:
     """A run to be carried out in ``folder``.
 
-    ``group``: the ranks that compute it, each with its own RunAttempt. ``label`` begins the lines that it
-    prints, where several runs print side by side.
+    ``group``: the ranks that compute it, each with its own RunAttempt. ``label`` begins every line that it
+    prints, where several runs print side by side; ``title`` the first one, such as ``run 2 of 4``.
     """
 
     config: Config
     folder: Path
     group: Group = ALONE
     label: str = ""
+    title: str = ""
 
     def carry_out(self, signals: StopSignals) -> None:
         """Skip the run if it is finished, else resume or begin it.
@@ -73,11 +74,13 @@ class RunAttempt:
             raise RunFolderError(f"{reason}\n(this run ended so before; overwrite=true trains it again)")
         if is_finished(self.folder):
             return False
-        self.say(f"{'resuming' if state else 'run folder'}: {nearby(self.folder)}")
+        title = ", ".join(filter(None, [self.title, "resuming" if state else ""])) or "run folder"
+        self.say(f"{title}: {nearby(self.folder)}")
         return True
 
     def say(self, line: str) -> None:
-        print(f"{self.label}{line}\n", end="", flush=True)  # one write: lines of parallel runs stay whole
+        # one write: lines of parallel runs stay whole
+        print(f"{self.label} {line}".lstrip() + "\n", end="", flush=True)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

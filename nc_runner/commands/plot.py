@@ -6,32 +6,42 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nc_runner.errors import NCRunnerError, RunFolderError
+from nc_runner.commands.ending import DONE, FAILED, add_version, complain, finish
+from nc_runner.errors import ConfigError, RunFolderError
 from nc_runner.runs import flows
-from nc_runner.runs.reader import Run, find_runs, read_run
-from nc_runner.runs.record import LAYERS_FILE, METRICS_FILE, RUN_FILE, read_run_file
+from nc_runner.runs.flows import FlowRun
+from nc_runner.runs.reader import Run, find_runs, read_record, read_run
+from nc_runner.runs.record import LAYERS_FILE, METRICS_FILE, RUN_FILE
 
 if TYPE_CHECKING:
     from nc_runner.figures.claims import Judgement
 
+PROGRAM = "nc-plot"
+OUTPUTS = Path("outputs")
 SELECTIONS = ("all", "best-test", "last")  # figures.select.RULES, which help need not import
 FORMATS = ("png", "pdf", "svg")
-DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
 
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="nc-plot",
-        usage="%(prog)s [options] RUNS [RUNS ...]",
+        usage="%(prog)s [options] [RUNS ...]",
         description="Draw the Neural Collapse figures of runs: networks as rows, data sets as columns, "
-        "one colour for each loss. Also writes summary.csv. Flows of nc-flow get figures of their own.",
-        epilog="examples: nc-plot outputs/    nc-plot outputs/mse-resnet18-cifar10 --format svg --out paper/",
+        "one colour for each loss. Also writes summary.csv and claims.csv. Also draws the flows of nc-flow.",
+        epilog="examples: nc-plot    nc-plot outputs/mse-resnet18-cifar10 --format svg --out paper/",
     )
     result.add_argument(
-        "runs", nargs="+", metavar="RUNS", type=Path, help="run folders, or any folder above them"
+        "runs",
+        nargs="*",
+        metavar="RUNS",
+        type=Path,
+        default=[OUTPUTS],
+        help="run folders, or any folder above them (default: outputs/)",
     )
     result.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the figures (default: figures/ inside RUNS)"
@@ -47,130 +57,140 @@ def parser() -> argparse.ArgumentParser:
         "--select",
         choices=SELECTIONS,
         default=SELECTIONS[0],
-        help="of the runs of each network, data set and loss: all (default); best-test: those of the setting "
-        "with the best test accuracy after the last epoch, as in the paper; last: of the one started last",
+        help="which runs of each network, data set and loss: all (default); best-test: of the setting with "
+        "the best test accuracy after the last epoch, as in the paper; last: of the setting started last",
     )
     result.add_argument(
         "--html",
         action="store_true",
         help="also write report.html: claims, runs, figures, settings and all rows in one page",
     )
-    return result
+    return add_version(result)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     chosen = parser().parse_args(arguments)
-    try:
-        formats = list(dict.fromkeys(chosen.formats or ("png", "pdf")))
-        return _plot(chosen.runs, chosen.out, formats, chosen.select, chosen.html)
-    except NCRunnerError as error:
-        _complain(str(error))
-        return FAILED
-    except KeyboardInterrupt:
-        return STOPPED
+    return finish(PROGRAM, lambda: _plot(chosen))
 
 
-def _complain(message: str) -> None:
-    print(f"nc-plot: {message}", file=sys.stderr)
+@dataclass(frozen=True)
+class _Output:
+    """Where the files go, and which are written."""
+
+    folder: Path
+    formats: list[str]
+    html: bool
+
+    def write(self, runs: list[Run], flow_runs: list[FlowRun], judgements: Sequence[Judgement]) -> list[Path]:
+        """Write everything; return the figures and the report. Raises :class:`RunFolderError`."""
+        # Imported here: they bring matplotlib, which help and errors need not wait for.
+        from nc_runner.figures.claims_table import write_claims
+        from nc_runner.figures.draw import draw_all, draw_flows
+        from nc_runner.figures.summary import write_summary
+
+        drawn = [run for run in runs if len(run.rows)]
+        files: list[Path] = []
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if runs:
+                write_summary(runs, self.folder)
+                write_claims(judgements, self.folder)
+            with tempfile.TemporaryDirectory(prefix="nc-plot-") as temporary:
+                pictures = Path(temporary) if self.html else None
+                if drawn:
+                    files, empty = draw_all(drawn, self.folder, self.formats, pictures)
+                    for name in empty:
+                        complain(PROGRAM, f"the figure {name} is left out: no run has values for it")
+                if flow_runs:
+                    files += draw_flows(flow_runs, self.folder, self.formats, pictures)
+                if pictures:
+                    from nc_runner.figures.report import write_report
+
+                    files.append(write_report(runs, flow_runs, judgements, self.folder, pictures))
+        except OSError as error:
+            reason = f"cannot write figures to {self.folder}: {error.strerror or error}"
+            raise RunFolderError(f"{reason}\nchoose another folder with --out DIR") from None
+        return files
 
 
-def _plot(paths: list[Path], out: Path | None, formats: list[str], rule: str, html: bool) -> int:
-    try:
-        folders = find_runs(paths)
-    except RunFolderError as error:
-        _complain(f"{error}\ngive run folders, or a folder above them such as outputs/")
-        return BAD_ARGUMENTS
-    if not folders:
-        _complain(f"no runs in {', '.join(map(str, paths))}: no folder there holds a {RUN_FILE}")
-        return BAD_ARGUMENTS
-    runs, flows = _read(folders)
+def _plot(chosen: argparse.Namespace) -> int:
+    runs, flow_runs = _read(_find(chosen.runs))
     if runs:
         from nc_runner.figures.select import select
 
-        runs, remarks = select(runs, rule)
+        runs, remarks = select(runs, chosen.select)
         for remark in remarks:
-            _complain(remark)
-    drawn = [run for run in runs if len(run.rows)]
-    if not drawn and not flows:
-        _complain("nothing to draw: none of these runs can be read and has a measured epoch")
+            complain(PROGRAM, remark)
+    if not any(len(run.rows) for run in runs) and not flow_runs:
+        complain(PROGRAM, "nothing to draw: no run that can be read has a measured epoch")
         return FAILED
 
-    # Imported late: they bring matplotlib, which help and errors need not wait for.
-    from nc_runner.figures.claims import CLAIMS_FILE, judge, write_claims
-    from nc_runner.figures.draw import draw_all
-    from nc_runner.figures.flow import draw_flows
-    from nc_runner.figures.summary import SUMMARY_FILE, by_cell, write_summary
+    from nc_runner.figures.claims_table import CLAIMS_FILE
+    from nc_runner.figures.judging import judge
+    from nc_runner.figures.summary import SUMMARY_FILE, by_cell
 
-    runs, drawn = by_cell(runs), by_cell(drawn)
-    out = out or Path(os.path.commonpath([path.resolve() for path in paths])) / "figures"
+    runs = by_cell(runs)
     judgements = judge(runs)
-    files: list[Path] = []
-    empty: list[str] = []
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if runs:
-            write_summary(runs, out)
-            write_claims(judgements, out)
-        with tempfile.TemporaryDirectory(prefix="nc-plot-") as folder:
-            pictures = Path(folder) if html else None
-            if drawn:
-                files, empty = draw_all(drawn, out, formats, pictures)
-            if flows:
-                files += draw_flows(flows, out, formats, pictures)
-            if pictures:
-                from nc_runner.figures.report import write_report
-
-                files.append(write_report(runs, flows, judgements, out, pictures))
-    except OSError as error:
-        raise RunFolderError(
-            f"cannot write figures to {out}: {error.strerror or error}\nchoose another folder with --out DIR"
-        ) from None
-    for name in empty:
-        _complain(f"the figure {name} is left out: no run has values for it")
+    folder = chosen.out or Path(os.path.commonpath([path.resolve() for path in chosen.runs])) / "figures"
+    formats = list(dict.fromkeys(chosen.formats or ("png", "pdf")))
+    files = _Output(folder, formats, chosen.html).write(runs, flow_runs, judgements)
     if runs:
         _print_tables(runs, judgements)
-    table = f", {SUMMARY_FILE} and {CLAIMS_FILE}" if runs else ""
-    print(f"{len(files)} files{table} are in {_nearby(out)}")
+    tables = f", {SUMMARY_FILE} and {CLAIMS_FILE}" if runs else ""
+    print(f"{len(files)} files{tables} are in {_nearby(folder)}")
     return DONE
 
 
-def _print_tables(runs: list[Run], judgements: list[Judgement]) -> None:
+def _find(paths: list[Path]) -> list[Path]:
+    try:
+        folders = find_runs(paths)
+    except RunFolderError as error:
+        raise ConfigError(f"{error}\ngive run folders, or a folder above them such as outputs/") from None
+    if not folders:
+        raise ConfigError(f"no runs in {', '.join(map(str, paths))}: no folder there contains a {RUN_FILE}")
+    return folders
+
+
+def _print_tables(runs: Sequence[Run], judgements: Sequence[Judgement]) -> None:
     from rich.console import Console
 
-    from nc_runner.figures.claims import overall, print_claims
+    from nc_runner.figures.claims_table import print_claims
+    from nc_runner.figures.judging import overall
     from nc_runner.figures.seeds import group_seeds
-    from nc_runner.figures.summary import print_table
+    from nc_runner.figures.summary_table import print_table
 
     console = Console()
-    print_table(group_seeds(runs), console)
-    print_claims(overall(judgements), console)
+    with console.capture() as tables:  # print() ends quietly where a pipe is closed; rich exits with 1
+        print_table(group_seeds(runs), console)
+        print_claims(overall(judgements), console)
+    print(tables.get(), end="")
 
 
-def _read(folders: list[Path]) -> tuple[list[Run], list[flows.FlowRun]]:
+def _read(folders: list[Path]) -> tuple[list[Run], list[FlowRun]]:
     """The runs and flows that can be read; a line on stderr for whatever is wrong with the others."""
     runs, flow_runs = [], []
     for folder in folders:
         try:
-            if flows.is_flow(read_run_file(folder)):
+            if flows.is_flow(read_record(folder)):
                 flow_runs.append(flows.read_flow(folder))
                 continue
             run = read_run(folder)
         except RunFolderError as error:
-            _complain(f"left out: {' '.join(str(error).split())}")
+            complain(PROGRAM, f"left out: {' '.join(str(error).split())}")
             continue
         for warning in run.warnings:
-            _complain(f"{_nearby(folder)}/{METRICS_FILE}: {warning}")
+            complain(PROGRAM, f"{_nearby(folder)}/{METRICS_FILE}: {warning}")
         for warning in run.layer_warnings:
-            _complain(f"{_nearby(folder)}/{LAYERS_FILE}: {warning}")
+            complain(PROGRAM, f"{_nearby(folder)}/{LAYERS_FILE}: {warning}")
         if not len(run.rows):
-            _complain(f"{_nearby(folder)} has no measured epoch yet: not drawn")
+            complain(PROGRAM, f"{_nearby(folder)} has no measured epoch yet: not drawn")
         runs.append(run)
     return runs, flow_runs
 
 
 def _nearby(path: Path) -> str:
-    """``path`` as seen from the working directory, where it lies below it."""
+    """``path`` relative to the working directory, where it is below it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

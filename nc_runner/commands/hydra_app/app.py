@@ -6,7 +6,6 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,13 @@ from nc_runner.commands.hydra_app.compose import (
 from nc_runner.commands.hydra_app.messages import explain
 from nc_runner.commands.hydra_app.settings import settings_of
 from nc_runner.commands.hydra_app.sweep import Sweep
-from nc_runner.commands.hydra_app.task import Task, is_full_error
+from nc_runner.commands.hydra_app.task import EndOfCommand, Task, is_full_error
 from nc_runner.commands.ranks import ranks
 from nc_runner.commands.report import best_of_search, lines_of, report
 from nc_runner.config import plugins
 from nc_runner.distributed import torchrun
 from nc_runner.distributed.group import Group
-from nc_runner.errors import ConfigError, NCRunnerError
+from nc_runner.errors import ConfigError, GroupError, NCRunnerError
 from nc_runner.runs.sweeps import SweepArchive, new_name
 from nc_runner.training.signals import StopRequested, StopSignals
 
@@ -74,12 +73,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with session() as app:
             overrides = [*given.overrides, *_search_path(given.config_dir)]
-            composed = compose(app, overrides, sweep=given.multirun)
-            sweeping = given.multirun or composed.hydra.mode == RunMode.MULTIRUN
-            if sweeping:
-                name = new_name()
-                composed = compose(app, [*overrides, f"sweep={name}"], sweep=True)
-                sweep = Sweep(app, composed, SweepArchive(Path(str(composed.hydra.sweep.dir)), name))
+            composed = None if given.multirun else compose(app, overrides)
+            if composed is None or composed.hydra.mode == RunMode.MULTIRUN:
+                sweep = _sweep(app, overrides)
                 return _show_sweep(sweep) if given.cfg else _run_sweep(sweep)
             plugins.look_in(_config_folders(composed))
             job = single_job(composed, overrides)
@@ -88,6 +84,11 @@ def run(arguments: Sequence[str]) -> int:
         return _leave_to_hydra()
     except StopRequested as stop:
         return say(stop.advice, stop.exit_code)
+    except (EndOfCommand, GroupError) as end:
+        if is_full_error():
+            raise
+        error = end.error if isinstance(end, EndOfCommand) else end
+        return say(message_of(error), 1, speaker=error.speaker)
     except Exception as error:
         if is_full_error():
             raise
@@ -98,9 +99,9 @@ def run(arguments: Sequence[str]) -> int:
         return say(explain(error), 2)
 
 
-def say(message: str, code: int) -> int:
-    """Print ``message`` on stderr; under torchrun rank 0 alone does, and torchrun's report has it too."""
-    if torchrun.place().rank == 0:
+def say(message: str, code: int, speaker: int = 0) -> int:
+    """Print ``message`` on stderr; under torchrun one rank alone does, and torchrun's report has it too."""
+    if torchrun.place().rank == speaker:
         print(f"nc-run: {message}", file=sys.stderr, flush=True)
         if code:
             torchrun.report(message)
@@ -136,6 +137,14 @@ def _run_job(app: Any, composed: DictConfig, task: Task) -> None:
     callbacks.on_run_end(config=composed, config_name=CONFIG_NAME, job_return=returned)
     if isinstance(returned.return_value, Exception):
         raise returned.return_value
+
+
+def _sweep(app: Any, overrides: Sequence[str]) -> Sweep:
+    """A new sweep; its id is an override, so that every process that has one of its runs knows it."""
+    name = new_name()
+    given = [*overrides, "hydra.mode=MULTIRUN", f"sweep={name}"]
+    composed = compose(app, given, sweep=True)
+    return Sweep(app, given, composed, SweepArchive(Path(str(composed.hydra.sweep.dir)), name))
 
 
 def _run_sweep(sweep: Sweep) -> int:
@@ -179,8 +188,13 @@ def _lead_sweep(sweep: Sweep, todo: Sequence[Job], task: Task) -> int:
 def _follow_sweep(todo: Sequence[Job], group: Group) -> None:
     """What the other ranks do in a sweep: each run in turn; an error of all ranks ends that run alone."""
     for job in todo:
-        with suppress(NCRunnerError), StopSignals() as signals:
-            RunAttempt(job.config, job.folder, group).carry_out(signals)
+        try:
+            with StopSignals() as signals:
+                RunAttempt(job.config, job.folder, group).carry_out(signals)
+        except GroupError:
+            raise
+        except NCRunnerError:
+            continue  # rank 0 tells
 
 
 def _show_sweep(sweep: Sweep) -> int:

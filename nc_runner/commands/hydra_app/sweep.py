@@ -40,11 +40,13 @@ class Sweep:
 
     Args:
         app: Hydra's application object.
+        overrides: all that the command line gives.
         composed: the sweep's configuration.
         archive: where its list and attempts are kept.
     """
 
     app: Any
+    overrides: list[str]
     composed: DictConfig
     archive: SweepArchive
     jobs: list[Job] = field(default_factory=list)
@@ -99,7 +101,7 @@ class Sweep:
         with nullcontext() if self.in_this_process else _passing_on(self.archive) as stop:
             try:
                 if self.searches:
-                    self.app.multirun(CONFIG_NAME, task, list(self.composed.hydra.overrides.task))
+                    self.app.multirun(CONFIG_NAME, task, self.overrides)
                 else:
                     self._launch(todo, task)
             except KeyboardInterrupt:
@@ -148,8 +150,8 @@ def _passing_on(sweep: SweepArchive) -> Iterator[_Stop]:
     """Within, a stopping signal is passed on to the processes that have a run: they save its state.
 
     Runs that wait their turn find that a stop was asked for, and do not begin. A second signal ends the
-    command. Processes without a run get no signal: one that ends while it waits for work ends with joblib's queue
-    locked, and the command would wait for ever for the others.
+    command. Processes without a run get no signal: one that ends while it waits for work leaves joblib's
+    queue locked, and the command would wait for ever for the others.
     """
     stop = _Stop()
 

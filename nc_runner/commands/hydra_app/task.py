@@ -11,6 +11,7 @@ import sys
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -32,13 +33,21 @@ from nc_runner.commands.hydra_app.settings import settings_of
 from nc_runner.config import plugins
 from nc_runner.config.schema import Config
 from nc_runner.distributed.group import ALONE, Group
-from nc_runner.errors import NCRunnerError
+from nc_runner.errors import GroupError, NCRunnerError
 from nc_runner.runs.record import COMPLETE, FAILED, INTERRUPTED, last_row
 from nc_runner.runs.sweeps import Attempt, SweepArchive
 from nc_runner.training.signals import StopRequested, StopSignals
 
 BASIC_LAUNCHER = ".BasicLauncher"  # Hydra's own: one run after the other, in the command's process
 BASIC_SWEEPER = ".BasicSweeper"
+
+
+class EndOfCommand(BaseException):
+    """Ends the whole command: Hydra would take an Exception of one run for that run's alone."""
+
+    def __init__(self, error: GroupError) -> None:
+        self.error = error
+        super().__init__(str(error))
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class Task:
 
         Raises:
             StopRequested: the run was stopped, in the command's own process.
+            EndOfCommand: the ranks can no longer compute together.
             NCRunnerError: the run failed and a search has to know.
         """
         hydra = HydraConfig.get()
@@ -73,6 +83,8 @@ class Task:
             job.run()
         except Exception as error:
             job.failed(error, speaks=not single)
+            if isinstance(error, GroupError):
+                raise EndOfCommand(error) from error
             if self.shows_tracebacks or searching:
                 raise
             return error if single else float("nan")
@@ -92,7 +104,7 @@ class _Job:
 
     def __post_init__(self) -> None:
         self.attempt = Attempt.begin(self.folder)
-        self.label = self._label()
+        self.label, self.title = self._names()
 
     def run(self) -> None:
         """Carry out the run, and record the attempt before and after."""
@@ -110,14 +122,12 @@ class _Job:
             if self.config.launcher.name == "joblib" and self.sweep is not None:
                 shares.take_gpu(self.sweep, shares.runs_at_a_time(self.config.launcher.jobs))
             try:
-                RunAttempt(self.config, self.folder, self.group, self.label).carry_out(signals)
+                RunAttempt(self.config, self.folder, self.group, self.label, self.title).carry_out(signals)
             except StopRequested as stop:
                 self._stopped(stop)
                 return
         self._record(replace(self.attempt, state=COMPLETE))
-        print(
-            f"{self.label}complete: {nearby(self.folder)}  {result_line(self.folder)}\n", end="", flush=True
-        )
+        self._say(f"complete: {nearby(self.folder)}  {result_line(self.folder)}")
 
     def failed(self, error: Exception, speaks: bool) -> None:
         """Record a failure and, where the command does not, say it."""
@@ -134,7 +144,7 @@ class _Job:
 
     def _stopped(self, stop: StopRequested) -> None:
         self._record(replace(self.attempt, state=INTERRUPTED, message=stop.advice, exit_code=stop.exit_code))
-        print(f"{self.label}interrupted: {nearby(self.folder)}", file=sys.stderr, flush=True)
+        self._say(f"interrupted: {nearby(self.folder)}", sys.stderr)
         if not self.launcher:
             raise stop
         _hand_over(stop.signum)
@@ -143,19 +153,21 @@ class _Job:
         if self.sweep is not None:
             self.sweep.record(attempt)
 
-    def _label(self) -> str:
-        """Where the run is in its sweep: said once for runs one after the other, else before each line."""
+    def _say(self, line: str, file: TextIO | None = None) -> None:
+        print(f"{self.label} {line}".lstrip() + "\n", end="", file=file, flush=True)  # one write
+
+    def _names(self) -> tuple[str, str]:
+        """Where the run is in its sweep: before each line of a run in parallel; else once, as its title."""
         if self.sweep is None:
-            return ""
+            return "", ""
         planned = self.sweep.planned()
         number = HydraConfig.get().job.num
         if self.folder.resolve() in planned:
             number = planned.index(self.folder.resolve())
         total = f"/{len(planned)}" if planned else ""
         if self.launcher:
-            return f"[{int(number) + 1}{total}] "
-        print(f"run {int(number) + 1}{total.replace('/', ' of ')}: {nearby(self.folder)}", flush=True)
-        return ""
+            return f"[{int(number) + 1}{total}]", ""
+        return "", f"run {int(number) + 1}{total.replace('/', ' of ')}"
 
 
 def _recorded_state(folder: Path) -> str:

@@ -1,0 +1,40 @@
+"""What the commands share: exit codes, ``--version``, and how errors, Ctrl-C and closed pipes end them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from nc_runner import __version__
+from nc_runner.errors import ConfigError, NCRunnerError
+
+DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
+
+
+def add_version(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add ``--version`` to ``parser``."""
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def finish(program: str, command: Callable[[], int]) -> int:
+    """Run ``command`` and return the exit code; print errors that a user can cause, without a traceback."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except NCRunnerError as error:
+        complain(program, str(error))
+        return BAD_ARGUMENTS if isinstance(error, ConfigError) else FAILED
+    except KeyboardInterrupt:
+        return STOPPED
+    except BrokenPipeError:  # as in nc-plot | head: the work is done, and nobody reads the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def complain(program: str, message: str) -> None:
+    """Print ``message`` to stderr."""
+    print(f"{program}: {message}", file=sys.stderr)
