@@ -10,7 +10,8 @@ from pathlib import Path
 
 from nc_runner.commands.trackers import trackers_of
 from nc_runner.config.identity import differing, identity
-from nc_runner.config.schema import DATA_SETS, LOSSES, NETWORKS, Config
+from nc_runner.config.schema import LOSSES, NETWORKS, Config
+from nc_runner.config.values import STANDARD_DATA
 from nc_runner.distributed.group import ALONE, Group
 from nc_runner.errors import ConfigError, NCRunnerError, RunFolderError
 from nc_runner.runs.locks import PATIENCE
@@ -44,8 +45,8 @@ class RunAttempt:
     label: str = ""
     title: str = ""
 
-    def carry_out(self, signals: StopSignals) -> None:
-        """Skip the run if it is finished, else resume or begin it.
+    def carry_out(self, signals: StopSignals) -> bool:
+        """Skip the run if it is finished, else resume or begin it. Whether there was anything to train.
 
         Rank 0 looks at the folder and decides; the others do as it says.
 
@@ -58,6 +59,8 @@ class RunAttempt:
                 from nc_runner.training.run import execute
 
                 execute(self.config, self.folder, signals, self.group, trackers_of(self.config), self.label)
+                return True
+        return False
 
     def _has_work(self, held: ExitStack) -> bool:
         """Take the folder's lock into ``held``; whether there is anything to train.
@@ -130,8 +133,8 @@ def check_custom_callables(config: Config) -> None:
         from nc_runner.networks.build import check_network
 
         check_network(config.net)
-    if config.data.target not in DATA_SETS:
-        from nc_runner.data.raw import check_loader
+    if config.data.target not in STANDARD_DATA:
+        from nc_runner.data.loaders import check_loader
 
         check_loader(config.data)
     if config.loss.target not in LOSSES:

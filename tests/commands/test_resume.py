@@ -10,12 +10,11 @@ import time
 import pandas as pd
 import pytest
 import torch
-from helpers.lab import settings_of
 from helpers.process import FAST, WHOLE, nc_run, only_run, start
+from helpers.settings import settings_of
 
 from nc_runner.columns import TIME_COLUMNS
-from nc_runner.config.schema import deciding_settings
-from nc_runner.runs.record import folder_name
+from nc_runner.config.identity import folder_name
 
 
 def result(run):
@@ -134,15 +133,15 @@ def test_a_damaged_table_of_a_finished_run_is_restored_from_its_checkpoint(finis
         (b"[]", "names no state"),
         (b'{"state": "complete", "format": 99}', "was made by a newer nc-runner"),
         (
-            b'{"state": "complete", "format": 1, "deciding": [1]}',
-            "its entry deciding is no table of settings",
+            b'{"state": "complete", "format": 1, "identity": [1]}',
+            "its entry identity is no table of settings",
         ),
     ],
 )
 def test_a_record_that_cannot_be_read_is_said_and_left_alone(content, message, tmp_path):
     arguments = ("epochs=1", "threads=1", "progress=plain")
     settings = settings_of(*arguments)
-    folder = tmp_path / "outputs" / folder_name(settings, deciding_settings(settings))
+    folder = tmp_path / "outputs" / folder_name(settings)
     folder.mkdir(parents=True)
     (folder / "run.json").write_bytes(content)
     refused = nc_run(*arguments, cwd=tmp_path)

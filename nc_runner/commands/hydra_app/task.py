@@ -122,12 +122,13 @@ class _Job:
             if self.config.launcher.name == "joblib" and self.sweep is not None:
                 shares.take_gpu(self.sweep, shares.runs_at_a_time(self.config.launcher.jobs))
             try:
-                RunAttempt(self.config, self.folder, self.group, self.label, self.title).carry_out(signals)
+                attempt = RunAttempt(self.config, self.folder, self.group, self.label, self.title)
+                already = "" if attempt.carry_out(signals) else "already "
             except StopRequested as stop:
                 self._stopped(stop)
                 return
         self._record(replace(self.attempt, state=COMPLETE))
-        self._say(f"complete: {nearby(self.folder)}  {result_line(self.folder)}")
+        self._say(f"{already}complete: {nearby(self.folder)}  {result_line(self.folder)}")
 
     def failed(self, error: Exception, speaks: bool) -> None:
         """Record a failure and, where the command does not, say it."""
