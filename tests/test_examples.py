@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from helpers.process import nc_run
 
 from nc_runner.commands.plot import main as nc_plot
-from nc_runner.commands.run import main as nc_run
 from nc_runner.runs.reader import find_runs
 from nc_runner.runs.record import read_run_file
 
@@ -24,7 +24,7 @@ COMMANDS = {
     "mse-MLP-digits": "net=custom net._target_=examples/network/mlp.py:MLP +net.width=64",
     "mse-resnet8-shapes": "--config-dir examples/data data=shapes",
     "mse-resnet8-images": "--config-dir examples/data data=images",
-    "focal-resnet8-digits": "--config-dir examples/loss loss=focal",
+    "focal-resnet8-digits": "--config-dir examples/loss loss=focal loss.gamma=1",
     "focal-mlp-digits": "'hydra.searchpath=[file://examples/network,file://examples/loss]' "
     "net=mlp loss=focal",
     "mse-resnet8-digits": "--config-dir examples/metric experiment=spread",
@@ -41,6 +41,11 @@ def elsewhere(tmp_path, monkeypatch):
 def arguments_of(command):
     """As typed in a folder that has no examples/."""
     return [word.replace("examples/", f"{EXAMPLES}/") for word in shlex.split(command)]
+
+
+def run(*arguments):
+    done = nc_run(*arguments, *FAST, cwd=".")
+    assert done.returncode == 0, done.stderr
 
 
 def make_images(python=sys.executable):
@@ -61,30 +66,30 @@ def test_the_examples_page_has_these_commands():
 def test_an_example_runs_from_an_empty_folder(cell, elsewhere):
     if cell.endswith("images"):
         make_images()
-    assert nc_run([*arguments_of(COMMANDS[cell]), *FAST]) == 0
+    run(*arguments_of(COMMANDS[cell]))
     assert rows_below(f"outputs/{cell}")["epoch"].tolist() == [1, 2]
 
 
 def test_the_npz_example_is_the_digits(elsewhere):
     """The same images as data=digits; the computed mean and std differ from the shipped ones by rounding."""
     make_images()
-    assert nc_run(["data=npz", "data.options.file=images.npz", *FAST]) == 0
-    assert nc_run([*FAST, "hydra.run.dir=digits"]) == 0
-    own, shipped = rows_below("outputs"), rows_below("digits")
-    assert own["train_loss"].tolist() == pytest.approx(shipped["train_loss"].tolist(), rel=0.02)
+    run("data=npz", "data.options.file=images.npz")
+    run("hydra.run.dir=digits")
+    from_file, shipped = rows_below("outputs"), rows_below("digits")
+    assert from_file["train_loss"].tolist() == pytest.approx(shipped["train_loss"].tolist(), rel=0.02)
     prints = [read_run_file(path)["data_fingerprint"] for path in find_runs(["."])]
     assert len(prints) == 2
     assert prints[0] == prints[1]
 
 
 def test_the_metric_example_gives_its_columns_and_figures(elsewhere):
-    assert nc_run([*arguments_of(COMMANDS["mse-resnet8-digits"]), *FAST]) == 0
+    run(*arguments_of(COMMANDS["mse-resnet8-digits"]))
     rows = rows_below("outputs")
     assert rows.columns.tolist()[-2:] == ["largest_spread", "margin_of_means"]
     assert rows["largest_spread"].between(1 / 64, 1).all()
     assert nc_plot(["outputs", "--format", "png"]) == 0
     for column in rows.columns[-2:]:
-        assert (elsewhere / "outputs" / "figures" / f"own_{column}.png").stat().st_size > 5000
+        assert (elsewhere / "outputs" / "figures" / f"custom_{column}.png").stat().st_size > 5000
         assert column in (elsewhere / "outputs" / "figures" / "summary.csv").read_text().splitlines()[0]
 
 
@@ -94,12 +99,10 @@ def test_the_focal_loss_is_cross_entropy_at_gamma_0(elsewhere, monkeypatch):
 
     outputs, labels = torch.randn(7, 3, dtype=torch.float64), torch.arange(7) % 3
     p = outputs.softmax(dim=1)[torch.arange(7), labels]
-    assert focal.focal_loss(outputs, labels).item() == pytest.approx(
-        float((-((1 - p) ** 2) * p.log()).mean())
-    )
-    monkeypatch.setattr(focal, "GAMMA", 0.0)
-    wanted = torch.nn.functional.cross_entropy(outputs, labels)
-    assert focal.focal_loss(outputs, labels).item() == pytest.approx(wanted.item())
+    wanted = float((-((1 - p) ** 2) * p.log()).mean())
+    assert focal.focal_loss(outputs, labels, gamma=2).item() == pytest.approx(wanted)
+    cross_entropy = torch.nn.functional.cross_entropy(outputs, labels)
+    assert focal.focal_loss(outputs, labels, gamma=0).item() == pytest.approx(cross_entropy.item())
 
 
 @pytest.mark.slow

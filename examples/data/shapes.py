@@ -22,5 +22,5 @@ class Shapes:
 
 
 def load(count: int) -> tuple[Shapes, Shapes]:
-    """The train and the test set. ``root`` and ``download`` would be handed over too, if they were named."""
+    """The train and the test set. A loader also gets ``root`` and ``download`` if it names them."""
     return Shapes(train=True, count=count), Shapes(train=False, count=count // 4)

@@ -17,6 +17,6 @@ def margin_of_means(stats: ClassStatistics, weight: Tensor, bias: Tensor | None)
     outputs = stats.means @ weight.double().T  # (C, C): of mean c for class k
     if bias is not None:
         outputs = outputs + bias.double()
-    own = outputs.diagonal()
-    others = outputs.masked_fill(torch.eye(len(own), dtype=torch.bool, device=outputs.device), -torch.inf)
-    return float((own - others.max(dim=1).values).min())
+    own_class = outputs.diagonal()
+    others = outputs.masked_fill(torch.eye(len(outputs), dtype=torch.bool, device=outputs.device), -torch.inf)
+    return float((own_class - others.max(dim=1).values).min())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,8 +13,7 @@ from torch import Tensor
 from nc_runner.config import schema
 from nc_runner.config.plugins import check_arguments, locate, reason
 from nc_runner.errors import ConfigError, NCRunnerError
-
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+from nc_runner.measurement.row import LossFunction
 
 
 def mse(outputs: Tensor, labels: Tensor) -> Tensor:
