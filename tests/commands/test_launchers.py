@@ -2,21 +2,23 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.lab import settings_of
 from helpers.process import nc_run, start
+from helpers.settings import settings_of
 
 from nc_runner.columns import TIME_COLUMNS
-from nc_runner.commands import launching
-from nc_runner.commands.launching import Objective, Outcome
-from nc_runner.commands.messages import EXTRAS
-from nc_runner.config.schema import deciding_settings
+from nc_runner.commands import shares
+from nc_runner.commands.hydra_app.messages import EXTRAS
+from nc_runner.config.identity import identity
+from nc_runner.runs.sweeps import SweepArchive
 
 SIX = ("-m", "loss=mse,ce", "lr=0.1,0.2,1e9", "epochs=2", "threads=1", "progress=none")
 JOBLIB = ("launcher=joblib", "launcher.jobs=2")
@@ -33,8 +35,8 @@ def rows_below(folder):
 def last_lines(result):
     """The list of runs that ends a sweep."""
     lines = result.stdout.splitlines()
-    (first,) = [i for i, line in enumerate(lines) if " runs, " in line and " complete, " in line]
-    return [line for line in lines[first:] if line.startswith((" ", "6 runs"))]
+    (first,) = [i for i, line in enumerate(lines) if line.startswith("6 runs: ")]
+    return lines[first:]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def basic(tmp_path_factory):
 def check_equal(launcher, basic, folder):
     """``launcher`` against Hydra's basic launcher: six runs, of which two diverge."""
     before, expected = basic
-    assert "6 runs, 4 complete, 2 failed" in expected.stdout
+    assert "6 runs: 4 complete, 2 diverged" in expected.stdout
     result = nc_run(*SIX, *launcher, cwd=folder)
     assert (result.returncode, expected.returncode) == (1, 1)
     assert last_lines(result) == last_lines(expected)
@@ -55,7 +57,7 @@ def check_equal(launcher, basic, folder):
     assert "Traceback" not in result.stderr
     again = nc_run(*SIX[:2], "lr=0.1,0.2", *SIX[3:], *launcher, cwd=folder)
     assert again.returncode == 0, again.stderr
-    assert "4 runs, 4 complete, 0 failed" in again.stdout
+    assert "4 runs: 4 complete" in again.stdout
 
 
 def test_joblib_gives_the_rows_list_and_exit_code_of_the_basic_launcher(basic, tmp_path):
@@ -75,35 +77,35 @@ def test_ray_on_this_machine_gives_the_same(basic, tmp_path):
     check_equal(("launcher=ray", "launcher.cpus=1"), basic, tmp_path)
 
 
-def test_bad_settings_are_refused_before_any_process_is_started(tmp_path):
+def test_bad_settings_are_errors_before_any_process_is_started(tmp_path):
     result = nc_run("-m", "lr=0.1,-1", *JOBLIB, cwd=tmp_path)
     assert result.returncode == 2
-    assert "lr=-1.0 is refused" in result.stderr
+    assert "lr=-1 is not valid" in result.stderr
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_cannot_start_leaves_no_folder_and_its_reason(tmp_path):
     result = nc_run("-m", "data.samples_per_class=5,5000", "batch_size=20", *SIX[3:], *JOBLIB, cwd=tmp_path)
     assert result.returncode == 1
-    assert "2 runs, 1 complete, 1 failed" in result.stdout
+    assert "2 runs: 1 complete, 1 failed" in result.stdout
     assert "data.samples_per_class=5000, but class" in result.stdout  # in the list at the end
     assert len([path for path in tmp_path.rglob("lr*") if path.is_dir()]) == 1
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
-def test_a_signal_stops_all_runs_which_go_on_from_there(name, tmp_path):
+def test_a_signal_stops_all_runs_which_resume_from_there(name, tmp_path):
     command = ("-m", "seed=0,1,2", "epochs=400", "threads=1", "progress=plain", *JOBLIB)
     process = start(*command, cwd=tmp_path)
     seen = 0
     for line in process.stdout:
-        seen += line.startswith("epoch   1/")
+        seen += "] epoch   1/" in line
         if seen == 2:
             break
     process.send_signal(getattr(signal, name))
     output, errors = process.communicate(timeout=120)
     assert process.returncode == (130 if name == "SIGINT" else 143), errors
-    assert "3 runs, 0 complete, 0 failed, 3 interrupted" in output
-    assert "give the same command again to go on" in errors
+    assert "3 runs: 3 interrupted" in output or "3 runs: 2 interrupted, 1 not started" in output
+    assert "give the same command again to resume" in errors
     assert "Traceback" not in errors
     records = [json.loads(path.read_text()) for path in tmp_path.rglob("run.json")]
     assert [record["state"] for record in records] == ["interrupted"] * 2  # the third was not begun
@@ -115,7 +117,7 @@ def test_a_signal_ends_a_sweep_of_which_a_process_has_no_run_left(name, tmp_path
     """A waiting process of joblib's must not be ended: it holds the queue's lock."""
     process = start("-m", "epochs=1,400", "threads=1", "progress=plain", *JOBLIB, cwd=tmp_path)
     for line in process.stdout:
-        if line.startswith("complete: "):
+        if "] complete: " in line:
             break
     time.sleep(0.5)  # its process goes back to wait for work
     process.send_signal(getattr(signal, name))
@@ -124,27 +126,29 @@ def test_a_signal_ends_a_sweep_of_which_a_process_has_no_run_left(name, tmp_path
     finally:
         process.kill()
     assert process.returncode == (130 if name == "SIGINT" else 143), errors
-    assert "2 runs, 1 complete, 0 failed, 1 interrupted" in output
+    assert "2 runs: 1 complete, 1 interrupted" in output
     assert "Traceback" not in errors
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_killed_process_ends_the_sweep_with_advice_and_the_same_command_goes_on(tmp_path):
+def test_a_killed_process_ends_the_sweep_with_advice_and_the_same_command_resumes(tmp_path):
     command = ("-m", "seed=0,1", "epochs=12", "threads=1", "progress=plain", *JOBLIB)
     process = start(*command, cwd=tmp_path)
     for line in process.stdout:
-        if line.startswith("epoch  2/"):
+        if "epoch  2/" in line:
             break
     victim = json.loads(next(tmp_path.rglob("run.json")).read_text())["pid"]
     os.kill(victim, signal.SIGKILL)
-    _, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "the launcher JoblibLauncher failed" in errors
-    assert "the same command again goes on" in errors
+    assert "the same command resumes what is not finished" in errors
+    assert "1 lost" in output
+    assert f"its process {victim} on " in output
     result = nc_run(*command, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "2 runs, 2 complete, 0 failed" in result.stdout
+    assert "2 runs: 2 complete" in result.stdout
 
 
 @pytest.mark.slow
@@ -198,31 +202,52 @@ def test_the_slurm_preset_asks_slurm_for_what_the_settings_say(tmp_path):
         assert f"#SBATCH {directive}\n" in script
 
 
+def test_a_time_limit_that_leaves_no_time_is_an_error_before_anything_starts(tmp_path):
+    result = nc_run("-m", "seed=0,1", "launcher=slurm", "launcher.hours=0.03", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "nc-run: launcher.hours gives a time limit of 120 s, and Slurm's warning comes 120 s before the "
+        "limit: no job would get any further\ngive a longer launcher.hours\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_of_one_run_reports_too(tmp_path):
+    result = nc_run("-m", "seed=3", "epochs=1", *SIX[4:], *JOBLIB, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    first, last = result.stdout.splitlines()[-2:]
+    assert first == "1 run: 1 complete"
+    assert re.match(
+        r"  complete    outputs/mse-resnet8-digits/\S+  \(epoch 1, test [0-9.]+%, NC1 [0-9.e+-]+\)", last
+    )
+
+
+def test_lines_of_parallel_runs_begin_with_the_runs_number(tmp_path):
+    result = nc_run("-m", "seed=0,1", "epochs=1", "threads=1", "progress=plain", *JOBLIB, cwd=tmp_path)
+    lines = result.stdout.partition("2 runs: ")[0].strip().splitlines()
+    assert {line.split("] ")[0] for line in lines} == {"[1/2", "[2/2"}
+    assert sum("] epoch 1/1 " in line for line in lines) == 2
+
+
 # What a run may use
 
 
 @pytest.fixture
-def machine(monkeypatch, tmp_path):
+def machine(monkeypatch):
     """A process of a sweep, before torch is imported, on eight cores; nothing of it is left behind."""
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    monkeypatch.setattr(launching, "_held", [])
-    monkeypatch.setattr(launching, "cores", lambda: 8)
+    monkeypatch.setattr(shares, "cores", lambda: 8)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(name, "1")  # as joblib leaves it
-    for name in (launching.SPIN, "OMP_WAIT_POLICY"):
+    for name in (shares.SPIN, "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, "")  # to be restored at the end
         monkeypatch.delenv(name)
-    monkeypatch.setenv(launching.SWEEP_FOLDER, str(tmp_path))
-    monkeypatch.setenv(launching.VISIBLE, "")
-    yield monkeypatch
-    for lock in launching._held:
-        lock.release()
+    monkeypatch.setenv(shares.VISIBLE, "")
+    return monkeypatch
 
 
-def settled(*overrides):
-    settings = settings_of(*overrides)
-    launching.settle(settings)
-    return settings["threads"], os.environ["OMP_NUM_THREADS"]
+def threads_of(*overrides):
+    return shares.with_threads(settings_of(*overrides)).threads, os.environ["OMP_NUM_THREADS"]
 
 
 @pytest.mark.parametrize(
@@ -238,78 +263,81 @@ def settled(*overrides):
     ],
 )
 def test_threads_are_the_runs_share_of_the_cores(overrides, threads, machine):
-    assert settled(*overrides) == (threads, str(threads))
+    assert threads_of(*overrides) == (threads, str(threads))
 
 
 def test_openmps_threads_soon_sleep_unless_the_user_says_how_long_they_wait(machine):
-    settled()
-    assert os.environ[launching.SPIN] == "3000"
-    machine.setenv(launching.SPIN, "7")
-    settled()
-    assert os.environ[launching.SPIN] == "7"
-    machine.delenv(launching.SPIN)
+    threads_of()
+    assert os.environ[shares.SPIN] == "3000"
+    machine.setenv(shares.SPIN, "7")
+    threads_of()
+    assert os.environ[shares.SPIN] == "7"
+    machine.delenv(shares.SPIN)
     machine.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    settled()
-    assert launching.SPIN not in os.environ
+    threads_of()
+    assert shares.SPIN not in os.environ
 
 
 def test_without_a_launcher_threads_are_torchs_choice(machine):
-    assert settled() == (None, "1")
+    assert threads_of() == (None, "1")
 
 
-def test_gpus_are_dealt_out_in_turn_and_a_process_keeps_its_own(machine):
-    machine.setenv(launching.VISIBLE, "3,GPU-abc,7")
-    dealt, locks = [], []
-    for _ in range(4):  # four processes, of one lock each
-        machine.setenv(launching.VISIBLE, "3,GPU-abc,7")
-        machine.setattr(launching, "_held", [])
-        settled("launcher.name=joblib", "launcher.jobs=4")
-        dealt.append(os.environ[launching.VISIBLE])
-        settled("launcher.name=joblib", "launcher.jobs=4")  # its next run
-        assert os.environ[launching.VISIBLE] == dealt[-1]
-        locks.extend(launching._held)
-    assert dealt == ["3", "GPU-abc", "7", "3"]
-    locks[1].release()  # that process ended; the next one takes its place
-    machine.setenv(launching.VISIBLE, "3,GPU-abc,7")
-    machine.setattr(launching, "_held", [])
-    settled("launcher.name=joblib", "launcher.jobs=4")
-    assert os.environ[launching.VISIBLE] == "GPU-abc"
-    for lock in locks:
-        lock.release()
+TAKE = """
+import os, sys
+from pathlib import Path
+from nc_runner.commands.shares import take_gpu
+from nc_runner.runs.sweeps import SweepArchive
+take_gpu(SweepArchive(Path(sys.argv[1]), "sweep"), 4)
+take_gpu(SweepArchive(Path(sys.argv[1]), "sweep"), 4)  # its next run keeps it
+print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+sys.stdin.read()
+"""
 
 
-def test_one_gpu_or_none_is_left_as_it_is(machine):
+def test_gpus_are_dealt_out_in_turn_and_a_process_keeps_its_own_until_it_ends(tmp_path):
+    SweepArchive(tmp_path, "sweep").folder.mkdir(parents=True)
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "3,GPU-abc,7"}
+
+    def process():
+        command = [sys.executable, "-c", TAKE, str(tmp_path)]
+        started = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return started, started.stdout.readline().strip()
+
+    processes = [process() for _ in range(4)]
+    assert [gpu for _, gpu in processes] == ["3", "GPU-abc", "7", "3"]
+    processes[1][0].communicate()  # ends; the next one takes its place
+    processes.append(process())
+    assert processes[-1][1] == "GPU-abc"
+    for started, _ in processes:
+        if started.poll() is None:
+            started.communicate()
+
+
+def test_one_gpu_or_none_is_left_as_it_is(machine, tmp_path):
     for visible in ("", "5", "-1"):
-        machine.setenv(launching.VISIBLE, visible)
-        settled("launcher.name=joblib", "launcher.jobs=2")
-        assert os.environ[launching.VISIBLE] == visible
+        machine.setenv(shares.VISIBLE, visible)
+        shares.take_gpu(SweepArchive(tmp_path, "sweep"), 2)
+        assert os.environ[shares.VISIBLE] == visible
 
 
 def test_as_many_runs_as_gpus_where_there_are_any_else_as_cores(machine):
-    assert launching.run_count(None) == 8
-    machine.setenv(launching.VISIBLE, "0,1,2")
-    assert (launching.run_count(None), launching.run_count(5)) == (3, 5)
-    assert launching.run_cpus(None, None) == 2
+    assert shares.runs_at_a_time(None) == 8
+    machine.setenv(shares.VISIBLE, "0,1,2")
+    assert (shares.runs_at_a_time(None), shares.runs_at_a_time(5)) == (3, 5)
+    assert shares.cpus_of_run(None, None) == 2
 
 
 def test_ray_is_asked_for_a_gpu_where_there_is_one(machine):
-    assert (launching.run_gpus(None), launching.run_gpus(2)) == (0, 2)
-    machine.setenv(launching.VISIBLE, "0,1")
-    assert (launching.run_gpus(None), launching.run_gpus(0)) == (1, 0)
+    assert (shares.gpus_of_ray_run(None), shares.gpus_of_ray_run(2)) == (0, 2)
+    machine.setenv(shares.VISIBLE, "0,1")
+    assert (shares.gpus_of_ray_run(None), shares.gpus_of_ray_run(0)) == (1, 0)
 
 
-def test_how_runs_are_spread_decides_no_number():
+def test_how_runs_are_spread_is_no_part_of_their_identity():
     spread = settings_of("launcher.name=slurm", "launcher.jobs=7", "launcher.gpus=1", "objective=nc1")
-    assert deciding_settings(spread) == deciding_settings(settings_of())
-
-
-def test_an_objective_goes_between_processes_with_its_outcome():
-    import pickle
-
-    sent = Objective(0.5, Outcome(Path("a"), "complete"))
-    back = pickle.loads(pickle.dumps(sent))
-    assert back == 0.5
-    assert back.outcome == sent.outcome
+    assert identity(spread) == identity(settings_of())
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "slurm", "submitit_local", "ray"])

@@ -1,19 +1,35 @@
-"""The lists of runs that sweeps are going to make."""
+"""The lists of runs that sweeps are going to make, and the attempts at them."""
 
 import json
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 from helpers.synthetic import write_run
 
-from nc_runner.commands import preflight
+from nc_runner.errors import RunFolderError
 from nc_runner.runs import sweeps
 from nc_runner.runs.reader import find_runs
-from nc_runner.runs.record import RUN_FILE, SWEEPS_FOLDER
-from nc_runner.runs.sweeps import SweepRecord, find_sweeps
+from nc_runner.runs.record import COMPLETE, RUN_FILE, RUNNING, SWEEPS_FOLDER
+from nc_runner.runs.sweeps import Attempt, SweepArchive, find_sweeps, new_name
 
 
-def plan(root, *names, epochs=5, overwrite=False):
-    return {root / name: {"epochs": epochs, "overwrite": overwrite} for name in names}
+class Begun:
+    """A sweep of this process, alive until it is ended."""
+
+    def __init__(self, root, planned, anew=False):
+        self.archive = SweepArchive(root, new_name())
+        self.stack = ExitStack()
+        self.stack.enter_context(self.archive.alive())
+        self.archive.plan(planned, anew)
+        self.path = self.archive.path
+
+    def end(self):
+        self.stack.close()
+
+
+def plan(root, *names, epochs=5):
+    return {root / name: epochs for name in names}
 
 
 def begin(folder):
@@ -26,7 +42,7 @@ def lists(root):
 
 
 def test_a_sweep_is_alive_until_it_ends_and_its_list_says_what_it_will_make(tmp_path):
-    record = SweepRecord(tmp_path, plan(tmp_path, "cell/a", "cell/b", epochs=7))
+    record = Begun(tmp_path, plan(tmp_path, "cell/a", "cell/b", epochs=7))
     (sweep,) = find_sweeps([tmp_path])
     assert sweep.alive
     assert not sweep.anew
@@ -39,7 +55,7 @@ def test_a_sweep_is_alive_until_it_ends_and_its_list_says_what_it_will_make(tmp_
 
 
 def test_a_list_of_which_every_run_was_begun_is_forgotten_at_the_end(tmp_path):
-    record = SweepRecord(tmp_path, plan(tmp_path, "a"))
+    record = Begun(tmp_path, plan(tmp_path, "a"))
     begin(tmp_path / "a")
     record.end()
     assert not list((tmp_path / SWEEPS_FOLDER).iterdir())
@@ -49,19 +65,19 @@ def test_a_list_of_which_every_run_was_begun_is_forgotten_at_the_end(tmp_path):
 def test_lists_are_found_from_above_and_from_below(tmp_path, place):
     root = tmp_path / "outputs"
     (root / "cell" / "a").mkdir(parents=True)
-    record = SweepRecord(root, plan(root, "cell/a"))
+    record = Begun(root, plan(root, "cell/a"))
     assert [sweep.path for sweep in find_sweeps([tmp_path / place])] == [record.path]
     record.end()
 
 
 def test_the_next_sweep_forgets_lists_that_tell_nothing_more(tmp_path):
     for names in (["a", "b"], ["b", "c"], ["d"]):
-        SweepRecord(tmp_path, plan(tmp_path, *names)).end()
+        Begun(tmp_path, plan(tmp_path, *names)).end()
     begin(tmp_path / "d")
-    alive = SweepRecord(tmp_path, plan(tmp_path, "x"))
+    alive = Begun(tmp_path, plan(tmp_path, "x"))
     begin(tmp_path / "x")
     assert len(lists(tmp_path)) == 3  # the one of d is gone
-    again = SweepRecord(tmp_path, plan(tmp_path, "a", "b"))
+    again = Begun(tmp_path, plan(tmp_path, "a", "b"))
     left = {frozenset(path.name for path in sweep.epochs) for sweep in find_sweeps([tmp_path])}
     assert left == {frozenset("ab"), frozenset("bc"), frozenset("x")}  # and that of a living sweep is kept
     assert len(lists(tmp_path)) == 3
@@ -72,13 +88,13 @@ def test_the_next_sweep_forgets_lists_that_tell_nothing_more(tmp_path):
 def test_of_ended_sweeps_that_still_have_runs_only_the_latest_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(sweeps, "_KEPT", 2)
     for name in "abcde":
-        SweepRecord(tmp_path, plan(tmp_path, name)).end()
+        Begun(tmp_path, plan(tmp_path, name)).end()
     assert [min(sweep.epochs).name for sweep in find_sweeps([tmp_path])] == ["c", "d", "e"]
 
 
 def test_an_outputs_folder_may_move_and_runs_elsewhere_keep_their_place(tmp_path):
     planned = plan(tmp_path / "outputs", "a") | plan(tmp_path / "far", "b")
-    SweepRecord(tmp_path / "outputs", planned).end()
+    Begun(tmp_path / "outputs", planned).end()
     (tmp_path / "outputs").rename(tmp_path / "moved")
     (sweep,) = find_sweeps([tmp_path / "moved"])
     assert set(sweep.epochs) == {tmp_path / "moved" / "a", tmp_path / "far" / "b"}
@@ -93,27 +109,63 @@ def test_an_outputs_folder_may_move_and_runs_elsewhere_keep_their_place(tmp_path
     ],
 )  # fmt: skip
 def test_a_damaged_list_is_passed_over_and_cleared_away(tmp_path, content):
-    record = SweepRecord(tmp_path, plan(tmp_path, "a"))
+    record = Begun(tmp_path, plan(tmp_path, "a"))
     record.path.write_bytes(content)
     assert find_sweeps([tmp_path]) == []
     record.end()
     assert not list((tmp_path / SWEEPS_FOLDER).iterdir())
 
 
-def test_a_list_that_cannot_be_written_does_not_hold_up_the_sweep(tmp_path):
+def test_an_outputs_folder_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
     (tmp_path / SWEEPS_FOLDER).write_text("a file in the way")
-    preflight._begin_record(tmp_path, plan(tmp_path, "a"))
-    preflight._end_record()
-    (tmp_path / SWEEPS_FOLDER).unlink()
-    preflight._begin_record(tmp_path, plan(tmp_path, "a"))
-    assert find_sweeps([tmp_path])[0].alive
-    preflight._end_record()
-    assert not find_sweeps([tmp_path])[0].alive
+    with pytest.raises(RunFolderError, match="cannot write to"):
+        Begun(tmp_path, plan(tmp_path, "a"))
+
+
+def test_attempts_are_read_in_the_order_in_which_they_began_and_a_later_one_replaces_an_earlier(tmp_path):
+    sweep = Begun(tmp_path, plan(tmp_path, "a", "b"))
+    member = SweepArchive(tmp_path, sweep.archive.name)  # as another process has it
+    first, second = (Attempt.begin(tmp_path / name) for name in "ba")
+    for attempt in (second, first):
+        member.record(attempt)
+    assert sweep.archive.attempts() == [first, second]
+    assert {attempt.state for attempt in sweep.archive.attempts()} == {RUNNING}
+    member.record(replace(first, state=COMPLETE))
+    assert [attempt.state for attempt in sweep.archive.attempts()] == [COMPLETE, RUNNING]
+    assert member.planned() == [tmp_path / "a", tmp_path / "b"]
+    sweep.end()
+
+
+def test_a_stop_is_seen_by_every_process_of_the_sweep_and_by_no_other_sweep(tmp_path):
+    sweep, other = Begun(tmp_path, plan(tmp_path, "a")), Begun(tmp_path, plan(tmp_path, "b"))
+    member = SweepArchive(tmp_path, sweep.archive.name)
+    assert not member.stop_was_asked()
+    sweep.archive.ask_to_stop()
+    assert member.stop_was_asked()
+    assert not other.archive.stop_was_asked()
+    sweep.end(), other.end()
+
+
+def test_attempts_end_with_the_command_and_a_process_that_outlives_it_writes_none(tmp_path):
+    sweep = Begun(tmp_path, plan(tmp_path, "a"))
+    attempt = Attempt.begin(tmp_path / "a")
+    sweep.archive.record(attempt)
+    sweep.end()
+    assert sweep.archive.attempts() == []
+    sweep.archive.record(replace(attempt, state=COMPLETE))
+    assert not sweep.archive.folder.exists()
+
+
+def test_attempts_of_runs_that_go_on_elsewhere_are_kept(tmp_path):
+    sweep = Begun(tmp_path, plan(tmp_path, "a"))
+    sweep.archive.record(replace(Attempt.begin(tmp_path / "a"), host="another"))
+    sweep.end()
+    assert len(sweep.archive.attempts()) == 1
 
 
 def test_lists_are_no_runs(tmp_path):
     folder = write_run(tmp_path, epochs=2)
-    record = SweepRecord(tmp_path, plan(tmp_path, "a"))
+    record = Begun(tmp_path, plan(tmp_path, "a"))
     assert find_runs([tmp_path]) == [folder]
     assert json.loads(record.path.read_text())["runs"] == [{"folder": "a", "epochs": 5}]
     record.end()
