@@ -1,10 +1,11 @@
-"""How fast nc-runner is, beside the notebook's way, a bare loop, and the machine's own limits.
+"""Measures the speed of nc-runner against the notebook's way, a bare loop, and the machine's own limits.
 
     python scripts/bench.py [PART ...] [--json FILE] [--quick] [--threads N] [--device DEVICE]
 
-Parts: metrics, analysis, train, memory, pipeline, start, scale (these by default), fidelity, rows. Each ends
-with a table of measured values beside their targets. docs/benchmarks.md says how they are taken. Times are
-medians of at least five rounds in which all ways take turns; let the machine do nothing else meanwhile.
+Parts: metrics, analysis, train, memory, pipeline, start, scale (these by default), fidelity. Each ends with a
+table of measured values and their targets. docs/benchmarks.md describes how they are measured. Times are
+medians of at least five rounds in which all ways take turns; run nothing else on the machine meanwhile.
+Whether two commits give the same numbers is another question: scripts/compare_rows.py answers it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from rich.console import Console
 from rich.table import Table
 
 import nc_runner
+from nc_runner.distributed.torchrun import place
 from nc_runner.training.devices import choose_device, device_name, keep_freed_memory
 
-PARTS = ("metrics", "analysis", "train", "memory", "pipeline", "start", "scale", "fidelity", "rows")
+PARTS = ("metrics", "analysis", "train", "memory", "pipeline", "start", "scale", "fidelity")
 DEFAULT = PARTS[:7]
 
 
@@ -37,8 +39,8 @@ def main() -> int:
     arguments = parsed()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    keep_freed_memory()  # as nc-run does; all ways that are timed have the same
-    bench = Bench(choose_device(arguments.device), arguments.quick, arguments.before)
+    keep_freed_memory()  # as nc-run does; all ways that are timed in this process have the same
+    bench = Bench(choose_device(arguments.device, place()), arguments.quick)
     console = Console(width=None if sys.stdout.isatty() else 150)
     surroundings = environment(bench)
     console.print(", ".join(f"{key} {value}" for key, value in surroundings.items()), soft_wrap=True)
@@ -64,14 +66,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes, three rounds: not to be quoted")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    parser.add_argument(
-        "--before", default="HEAD", metavar="COMMIT", help="what the part rows compares this checkout with"
-    )
     return parser.parse_args()
 
 
 def part(name: str) -> str:
-    """``name``, if it is one; argparse's own choices would list its empty default among them."""
+    """``name``, if it is a part. With argparse's own choices the message would list the empty default too."""
     if name not in PARTS:
         raise argparse.ArgumentTypeError(f"{name!r} (choose from {', '.join(PARTS)})")
     return name

@@ -1,4 +1,4 @@
-"""scripts/bench.py: the ways that are timed compute the same, take turns, and stand beside their targets."""
+"""scripts/bench.py: the ways that are timed give equal numbers and take turns; tables show the targets."""
 
 import functools
 import importlib
@@ -51,12 +51,9 @@ def test_the_notebooks_loops_give_nc_runners_metrics():
 
 def test_the_notebooks_analysis_gives_nc_runners_row(bench):
     common, rivals = part("common"), part("rivals")
-    from nc_runner.measurement.measurer import measure
-    from nc_runner.training.losses import mse
-
     data = common.random_images(60, 3, 16)
     trainer = common.trainer_of(bench, data, "net=resnet8")
-    row = measure(trainer.network, data, mse, trainer.settings, lambda: None)
+    row = trainer.measurer.measure().row
     loader = rivals.picture_loader(data.train, data, 20, range(60))
     network = trainer.network
     theirs = rivals.notebook_analysis(network.model, network.classifier, loader, 10, torch.device("cpu"))
@@ -68,17 +65,17 @@ def test_all_ways_to_train_start_and_end_with_the_same_weights(bench):
     assert len(contest.times("", ("fp32", "bf16"))) == 6
     train = part("train")
     faster = contest.nc_runner("fp32")
-    contest.nc_runner = lambda precision: faster  # has gone an epoch further: another's numbers
+    contest.nc_runner = lambda precision: faster  # is an epoch ahead: other weights
     faster()
     with pytest.raises(SystemExit, match="nothing is timed"):
         contest.times("", ("fp32",))
     assert train.has_bf16(torch.device("cuda"))
 
 
-def test_a_rival_apart_lives_in_a_process_of_its_own_that_goes_on():
+def test_the_notebooks_way_runs_in_another_process_that_keeps_running():
     apart = part("apart").Apart(functools.partial, os.getpid)
     assert apart() == apart() != os.getpid()
-    with pytest.raises(SystemExit, match="its error stands above"):
+    with pytest.raises(SystemExit, match="its error is printed above"):
         part("apart").Apart(functools.partial, int, "no number")()
 
 
@@ -125,6 +122,34 @@ def test_the_peak_of_memory_is_that_of_each_size_alone():
     assert peaks[0] > peaks[1] + 4 * 30_000 * 128
 
 
+def test_the_sweep_that_is_skipped_has_the_papers_750_runs():
+    compose, start = importlib.import_module("nc_runner.commands.hydra_app.compose"), part("start")
+    with compose.session() as app:
+        sweep = compose.compose(app, [*start.SWEEP, "hydra.mode=MULTIRUN"], sweep=True)
+        rates = sweep.hydra.sweeper.params.lr.split(",")
+        sweep = compose.compose(app, [*start.SWEEP, f"lr={rates[0]}", "hydra.mode=MULTIRUN"], sweep=True)
+        folders = {job.folder for job in compose.sweep_jobs(app, sweep)}
+    assert len(folders) * len(rates) == 750
+
+
+def test_the_runs_that_a_sweep_skips_count_as_finished(tmp_path):
+    common, start = part("common"), part("start")
+    from nc_runner.commands.attempt import check_owner, is_finished
+
+    config = common.settings_of("epochs=3")
+    start.write_run(tmp_path / "run", config, rows=3)
+    assert is_finished(tmp_path / "run")
+    check_owner(tmp_path / "run", config)
+
+
+def test_a_command_that_ends_or_prints_otherwise_is_not_timed(tmp_path):
+    start = part("start")
+    assert start.seconds([sys.executable, "-c", "print('done')"], tmp_path, printed="done") > 0
+    for code, printed in ((0, "3 complete"), (1, "done")):
+        with pytest.raises(SystemExit, match="ended with 0"):
+            start.seconds([sys.executable, "-c", "print('done')"], tmp_path, code, printed)
+
+
 def test_tables_and_json_hold_values_targets_and_verdicts(monkeypatch):
     bench, finding = importlib.import_module("bench"), part("common").Finding
     findings = [
@@ -149,12 +174,12 @@ def test_tables_and_json_hold_values_targets_and_verdicts(monkeypatch):
     assert written["parts"]["part"][2]["value"] is None
 
 
-def test_unknown_parts_are_refused_with_the_known_ones(monkeypatch, capsys):
+def test_an_unknown_part_is_an_error_that_lists_the_parts(monkeypatch, capsys):
     bench = importlib.import_module("bench")
     monkeypatch.setattr(sys, "argv", ["bench.py", "metric"])
-    with pytest.raises(SystemExit) as refused:
+    with pytest.raises(SystemExit) as ended:
         bench.parsed()
-    assert refused.value.code == 2
+    assert ended.value.code == 2
     assert "'metric' (choose from" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["bench.py"])
     assert bench.parsed().parts == []

@@ -12,9 +12,7 @@ from benchmarks.apart import beside_note, notebook_ways
 from benchmarks.common import Bench, Finding, medians, random_images, ratio, require_equal, trainer_of
 from benchmarks.rivals import bare_forward, notebook_analysis, picture_loader
 from nc_runner.data.dataset import Dataset
-from nc_runner.measurement.measurer import measure
-from nc_runner.training.devices import images_at_a_time
-from nc_runner.training.losses import mse
+from nc_runner.measurement.precision import images_at_a_time
 
 OVERRIDES = ("net=resnet18", "lr=0.01")
 
@@ -32,17 +30,17 @@ def run(bench: Bench) -> Iterator[Finding]:
     count = 12_800 if on_gpu else 128 if bench.quick else 1024
     data = random_images(count, 3, 32)
     trainer = trainer_of(bench, data, *OVERRIDES)
-    network, settings, data = trainer.network, trainer.settings, trainer.dataset
+    network, data = trainer.network, trainer.dataset
     plain = copy.deepcopy(network.model).to(memory_format=torch.contiguous_format)
 
     def ours() -> dict[str, float]:
-        return measure(network, data, mse, settings, lambda: None)
+        return trainer.measurer.measure().row
 
     ways = notebook_ways(bench.device, notebook_way, data, bench.device)
     row, theirs = ours(), ways["notebook"]()
     for name, value in theirs.items():
         require_equal(f"analysis: {name}", row[name], value, rtol=5e-3, atol=2 / count)
-    size = min(settings["analysis"]["batch_size"], images_at_a_time(32, bench.device))
+    size = min(trainer.measurer.plan.batch_size, images_at_a_time(32, bench.device))
     tasks = {"nc-runner": ours, **ways}
     for layout, model in (("channels_last", network.model), ("nchw", plain)):
         ready = ready_images(data, size, channels_last=layout == "channels_last")
@@ -84,7 +82,7 @@ Applied = list[tuple[nn.Conv2d, Tensor]]
 
 @torch.inference_mode()
 def convolutions_of(model: nn.Module, images: Tensor) -> Applied:
-    """Each convolution with what it is given when these images pass."""
+    """Each convolution, and its input when the network is applied to these images."""
     found: Applied = []
 
     def note(module: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:

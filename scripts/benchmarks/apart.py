@@ -1,4 +1,4 @@
-"""The rivals run as their users run them: in a process of their own, without nc-runner's memory settings."""
+"""Runs the notebook's way as its users do: in a separate process, without nc-runner's memory settings."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from benchmarks.common import Times, ratio, shown
 
 
 class Apart:
-    """An object that ``make(*arguments)`` makes in a new process. To call this calls it there.
+    """An object that ``make(*arguments)`` makes in a new process. Calling this calls it there.
 
-    ``nc-run`` keeps the memory that it frees (``keep_freed_memory``): that holds for a whole process and
-    cannot be taken back in it, so a rival in nc-runner's process would have the same.
+    ``nc-run`` keeps the memory that it frees (``keep_freed_memory``). That holds for a whole process and
+    cannot be undone in it, so the notebook's way in nc-runner's process would keep its memory too.
     """
 
     def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        # plainly pickled, tensors are copies; multiprocessing's own way would move these to shared memory,
-        # and NumPy's views of them would point to what is gone
+        # pickled here, so that tensors are copied: multiprocessing itself would move them to shared memory,
+        # and NumPy arrays that share their memory would point to freed memory
         given = (theirs, torch.get_num_threads(), pickle.dumps((make, arguments)))
         context.Process(target=_serve, args=given, daemon=True).start()
         theirs.close()
@@ -45,7 +45,7 @@ class Apart:
             return pickle.loads(self._pipe.recv_bytes())
         except (EOFError, OSError):
             raise SystemExit(
-                "bench: the process of the notebook's way ended: its error stands above"
+                "bench: the process of the notebook's way ended: its error is printed above"
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""What all parts share: settings, timing in turns, and findings beside their targets."""
+"""What all parts share: settings, trainers, timing in turns, and findings with their targets."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_module
 from torch import Tensor
 
-from nc_runner.config import schema
+import nc_runner.commands.hydra_app.resolvers  # noqa: F401  registers ${nc_...} for the configuration
+from nc_runner.commands.hydra_app.compose import compose, session, single_job
+from nc_runner.config.schema import Config
 from nc_runner.data.dataset import Dataset, Split
+from nc_runner.measurement.measurer import Measurement, MeasurementPlan, Measurer
 from nc_runner.networks import build_network
-from nc_runner.training.losses import mse
+from nc_runner.training.losses import build_loss
 from nc_runner.training.trainer import Trainer, seed_everything
 
 Times = dict[str, list[float]]
@@ -24,7 +26,7 @@ Times = dict[str, list[float]]
 
 @dataclass
 class Finding:
-    """One line of a table: a measured value, and the target it stands beside, if any."""
+    """One line of a table: a measured value, and its target, if there is one."""
 
     name: str
     value: float
@@ -49,7 +51,7 @@ class Finding:
 
 
 def shown(value: float, unit: str) -> str:
-    """A value with its unit; ratios with the digits that show on which side of a target they are."""
+    """A value with its unit; a ratio with enough digits to compare it with its target."""
     if unit == "x":
         return f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
     return {"%": f"{100 * value:.1f} %", "s": f"{value:.2f} s", "1": f"{value:.1e}"}[unit]
@@ -61,7 +63,6 @@ class Bench:
 
     device: torch.device
     quick: bool = False
-    before: str = "HEAD"  # commit that the part "rows" compares with
 
     @property
     def repeats(self) -> int:
@@ -72,9 +73,9 @@ class Bench:
             torch.cuda.synchronize()
 
     def alternate(self, tasks: Mapping[str, Callable[[], Any]], repeats: int | None = None) -> Times:
-        """Seconds of each task, timed in turns; one round before counts for nothing.
+        """Seconds of each task, timed in turns, after one round that is not counted.
 
-        Whatever slows the machine down for a while slows all tasks of that round.
+        What slows the machine down for a while slows all tasks of that round.
         """
         times: Times = {name: [] for name in tasks}
         for turn in range(1 + (repeats or self.repeats)):
@@ -98,11 +99,10 @@ def medians(times: Times) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def settings_of(*overrides: str) -> dict[str, Any]:
+def settings_of(*overrides: str) -> Config:
     """The checked settings that ``nc-run OVERRIDES`` would use."""
-    schema.register()
-    with initialize_config_module("nc_runner.conf", version_base="1.3"):
-        return schema.check(compose("config", overrides=["progress=none", *overrides]))
+    with session() as app:
+        return single_job(compose(app, overrides), overrides).config
 
 
 def random_images(count: int, channels: int, size: int, classes: int = 10) -> Dataset:
@@ -120,28 +120,51 @@ def random_images(count: int, channels: int, size: int, classes: int = 10) -> Da
 
 
 def trainer_of(bench: Bench, dataset: Dataset, *overrides: str) -> Trainer:
-    """A trainer as nc-run makes it, on this data set."""
-    settings = settings_of(*overrides)
-    seed_everything(settings["seed"])
+    """A trainer as nc-run makes it, on this data set; its rows have the core columns."""
+    config = settings_of(*overrides)
+    seed_everything(config.seed)
     network = build_network(
-        settings["net"],
+        config.net,
         num_classes=dataset.num_classes,
         in_channels=dataset.in_channels,
         image_size=dataset.image_size,
     )
-    return Trainer(settings, network, dataset.to(bench.device), mse, bench.device)
+    plan = MeasurementPlan(
+        ridge=config.analysis.ridge,
+        weight_decay=config.weight_decay,
+        batch_size=config.analysis.batch_size,
+        channels_last=config.channels_last,
+    )
+    measurer = Measurer(network, dataset.to(bench.device), build_loss(config.loss), plan)
+    return Trainer(config, measurer, (), bench.device)
+
+
+class Rows:
+    """Listens to a training, keeps its rows, and neither stops nor saves it."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def pause(self) -> None:
+        pass
+
+    def measured(self, measurement: Measurement) -> None:
+        self.rows.append(measurement.row)
+
+    def epoch_done(self) -> None:
+        pass
 
 
 def train_an_epoch(trainer: Trainer) -> None:
     """All steps of one epoch with nc-runner's own loop, without the measurement."""
     trainer.step = 0
-    trainer._train_epoch(lambda: None)
+    trainer._train_epoch(Rows())
 
 
 def require_equal(
     what: str, ours: float | Tensor, theirs: float | Tensor, rtol: float, atol: float = 0.0
 ) -> None:
-    """Stop the benchmark where two ways that are to be timed do not compute the same."""
+    """End the benchmark where two ways that are to be timed give different numbers."""
     a, b = (torch.as_tensor(x).detach().double().cpu() for x in (ours, theirs))
     if not torch.allclose(a, b, rtol=rtol, atol=atol):
         gap = ((a - b).abs() / b.abs().clamp(min=1e-300)).max()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import Bench, Finding, settings_of
+from benchmarks.common import Bench, Finding, Rows, settings_of
 from nc_runner.errors import NCRunnerError
 from nc_runner.training.run import prepare
 
 SEEDS = (0, 1, 2)
-MEASURES = ("train_loss", "nc1", "nc2_equinorm_means", "nc2_equiangular_means", "nc3_self_duality")
+METRICS = ("train_loss", "nc1", "nc2_equinorm_means", "nc2_equiangular_means", "nc3_self_duality")
 
 
 def run(bench: Bench) -> Iterator[Finding]:
@@ -34,23 +33,23 @@ def compare(bench: Bench, name: str, epochs: int, *overrides: str) -> Iterator[F
     curves = {
         precision: np.stack([curves_of(bench, epochs, seed, precision, *overrides) for seed in SEEDS])
         for precision in ("fp32", "bf16")
-    }  # (seeds, epochs, measures)
+    }  # (seeds, epochs, metrics)
     distance = np.abs(curves["bf16"].mean(axis=0) - curves["fp32"].mean(axis=0)).mean(axis=0)
     spread = np.ptp(curves["fp32"], axis=0).mean(axis=0)
-    for measure, apart, seeds in zip(MEASURES, distance, spread, strict=True):
+    for metric, apart, seeds in zip(METRICS, distance, spread, strict=True):
         yield Finding(
-            f"{name}, {epochs} epochs, {measure}: bf16 from fp32 / spread of {len(SEEDS)} seeds",
+            f"{name}, {epochs} epochs, {metric}: bf16 from fp32 / spread of {len(SEEDS)} seeds",
             float(apart / seeds), "x", at_most=1.0,
             note=f"a factor of {10**apart:.3f} against {10**seeds:.3f}",
         )  # fmt: skip
 
 
 def curves_of(bench: Bench, epochs: int, seed: int, precision: str, *overrides: str) -> NDArray[np.float64]:
-    """log10 of the measures (epochs, measures) of one run."""
-    settings = settings_of(
+    """log10 of the metrics (epochs, metrics) of one run."""
+    config = settings_of(
         "net=resnet8", f"epochs={epochs}", f"seed={seed}", f"precision={precision}",
         f"device={bench.device.type}", *overrides,
     )  # fmt: skip
-    rows: list[dict[str, Any]] = []
-    prepare(settings).run(lambda: None, rows.append, lambda: None)
-    return np.log10([[row[measure] for measure in MEASURES] for row in rows])
+    listener = Rows()
+    prepare(config).run(listener)
+    return np.log10([[row[metric] for metric in METRICS] for row in listener.rows])

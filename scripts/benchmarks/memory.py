@@ -1,4 +1,4 @@
-"""What it brings on a CPU that a run keeps the memory that it frees: in processes that begin without."""
+"""How much faster training on a CPU is because a run keeps the memory that it frees."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(bench: Bench) -> Iterator[Finding]:
 
 
 def main(net: str, repeats: str, threads: str) -> None:
-    """Time epochs in a process of its own: first glibc's way, then, as it cannot be taken back, with it."""
+    """Time epochs in this process: first as glibc does by default, then with the setting, which is final."""
     torch.set_num_threads(int(threads))
     bench = Bench(torch.device("cpu"))
     trainer = trainer_of(bench, random_images(*SIZES[net]), f"net={net}", "lr=0.01")

@@ -3,7 +3,7 @@
 The notebook's way, as its description says: images as PIL files through a DataLoader, a synchronising
 ``.item()`` for every batch, two forward passes for a measurement, one P x P outer product for each sample, a
 loop for the nearest class mean, all in float32 and NCHW. And the bare loop: forward, backward and step on
-tensors that lie ready in memory, which nothing can beat by much.
+tensors that are in memory already, which nothing can beat by much.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def bare_epoch(
 
 @torch.inference_mode()
 def bare_forward(model: nn.Module, batches: Sequence[Tensor]) -> None:
-    """An eval forward pass over images that lie ready, and nothing kept."""
+    """A forward pass in eval mode over images that are in memory already; keeps nothing."""
     model.eval()
     for images in batches:
         model(images)

@@ -112,7 +112,7 @@ def needed_memory(N: int, P: int, C: int) -> float:
 
 
 def in_own_process(bench: Bench, point: Size) -> tuple[dict[str, float], float]:
-    """``measure`` in a new process: what this one holds of earlier points would hide the peak of the next."""
+    """``measure`` in a new process: memory kept from earlier points would hide the peak of the next."""
     start_anew = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, start_anew) as pool:
         return pool.submit(measure, bench, torch.get_num_threads(), *point).result()
@@ -122,7 +122,7 @@ def measure(bench: Bench, threads: int, N: int, P: int, C: int) -> tuple[dict[st
     """Median seconds of each step, and the peak of memory above what was held before, in bytes."""
     torch.set_num_threads(threads)
     keep_freed_memory()  # as nc-run does
-    torch.linalg.eigvalsh(torch.eye(2, device=bench.device))  # loads libraries, which count for nothing
+    torch.linalg.eigvalsh(torch.eye(2, device=bench.device))  # loads libraries, which are not counted
     reset_peak(bench)
     before = peak_memory(bench)
     features, labels, weight = samples(bench, N, P, C)
@@ -175,7 +175,7 @@ def reset_peak(bench: Bench) -> None:
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     elif Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew from what is held now
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the peak to what is held now
 
 
 def peak_memory(bench: Bench) -> float:

@@ -1,4 +1,4 @@
-"""How long commands take that compute nothing: each in a process of its own."""
+"""How long the commands take beside what they compute: each in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,68 +13,126 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import torch
 
 from benchmarks.common import Bench, Finding, settings_of
-from nc_runner.config.schema import deciding_settings
-from nc_runner.runs.record import COMPLETE, RunWriter, folder_name, rows_digest
+from nc_runner.commands.hydra_app.compose import compose, session, sweep_jobs
+from nc_runner.config.identity import folder_name, identity
+from nc_runner.config.schema import Config
+from nc_runner.runs.record import COMPLETE, RunWriter, rows_digest
 
-
-def seconds(command: list[str], folder: Path, code: int = 0) -> float:
-    began = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True)
-    took = time.perf_counter() - began
-    if done.returncode != code:
-        raise SystemExit(f"bench: {' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
-    return took
+NC_RUN, NC_PLOT = ([sys.executable, "-m", f"nc_runner.commands.{name}"] for name in ("run", "plot"))
+SWEEP = (
+    "experiment=paper_lr",
+    "data=mnist,fashionmnist,svhn,cifar10,stl10",
+    "net=vgg,resnet,densenet",
+    "loss=mse,ce",
+)  # times 25 learning rates
+SMALL_SWEEP = ("experiment=paper_lr", "net=vgg,resnet,densenet")
 
 
 def run(bench: Bench) -> Iterator[Finding]:
-    nc_run, nc_plot = ([sys.executable, "-m", f"nc_runner.commands.{name}"] for name in ("run", "plot"))
+    yield from commands(bench)
+    yield one_epoch(bench)
+    yield plots(bench)
+    yield finished_sweep(bench)
+
+
+def commands(bench: Bench) -> Iterator[Finding]:
+    """What is printed without training."""
+    tasks = {
+        "nc-run --help": ([*NC_RUN, "--help"], 0, 0.3),
+        "nc-run epoch=3: the error": ([*NC_RUN, "epoch=3"], 2, 1.0),
+        "nc-plot --help": ([*NC_PLOT, "--help"], 0, None),
+    }
+    times: dict[str, list[float]] = {name: [] for name in tasks}
     with tempfile.TemporaryDirectory() as folder:
-        here = Path(folder)
-        tasks = {
-            "nc-run --help": ([*nc_run, "--help"], 0, 0.7),
-            "nc-run epoch=3: the error": ([*nc_run, "epoch=3"], 2, 1.0),
-            "nc-plot --help": ([*nc_plot, "--help"], 0, None),
-        }
-        times: dict[str, list[float]] = {name: [] for name in tasks}
         for turn in range(1 + bench.repeats):
             for name, (command, code, _) in tasks.items():
-                took = seconds(command, here, code)
+                took = seconds(command, Path(folder), code)
                 if turn:
                     times[name].append(took)
-        for name, (_, _, limit) in tasks.items():
-            yield Finding(name, median(times[name]), "s", at_most=limit)
-        epochs = 100 if bench.quick else 350
-        for number, (loss, net, data, seed) in enumerate(
-            product(("mse", "ce"), ("resnet8", "vgg6", "densenet10"), ("digits", "fashionmnist"), range(3))
-        ):
-            if number < 30:
-                write_run(here / "outputs", epochs, loss, net, data, seed)
-        plots = [seconds([*nc_plot, "outputs"], here) for _ in range(1 if bench.quick else 5)]
-        yield Finding(f"nc-plot, 30 runs of {epochs} rows, PNG and PDF", median(plots), "s", at_most=12)
+    for name, (_, _, limit) in tasks.items():
+        yield Finding(name, median(times[name]), "s", at_most=limit)
 
 
-def write_run(outputs: Path, epochs: int, loss: str, net: str, data: str, seed: int) -> None:
-    """A finished run's folder with curves like those of a real run."""
-    settings = settings_of(f"loss={loss}", f"net={net}", f"data={data}", f"seed={seed}", f"epochs={epochs}")
-    folder = outputs / folder_name(settings, deciding_settings(settings))
+def one_epoch(bench: Bench) -> Finding:
+    """The shortest run on digits, without what any program that trains must do first: ``import torch``."""
+    where = [f"threads={torch.get_num_threads()}", f"device={bench.device.type}"]
+    whole, imports = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(1 + bench.repeats):
+            imported = seconds([sys.executable, "-c", "import torch"], Path(folder))
+            ran = seconds([*NC_RUN, "epochs=1", f"hydra.run.dir=run{turn}", *where], Path(folder))
+            if turn:
+                whole.append(ran)
+                imports.append(imported)
+    return Finding(
+        "nc-run epochs=1 on digits, less import torch",
+        median(a - b for a, b in zip(whole, imports, strict=True)), "s", at_most=1.2,
+        seconds={"nc-run epochs=1": median(whole), "import torch": median(imports)},
+        note=f"{median(whole):.2f} s less {median(imports):.2f} s",
+    )  # fmt: skip
+
+
+def plots(bench: Bench) -> Finding:
+    epochs = 100 if bench.quick else 350
+    cells = product(("mse", "ce"), ("resnet8", "vgg6", "densenet10"), ("digits", "fashionmnist"), range(3))
+    with tempfile.TemporaryDirectory() as folder:
+        for loss, net, data, seed in list(cells)[:30]:
+            config = settings_of(
+                f"loss={loss}", f"net={net}", f"data={data}", f"seed={seed}", f"epochs={epochs}"
+            )
+            write_run(Path(folder, "outputs", folder_name(config)), config, epochs)
+        times = [seconds([*NC_PLOT, "outputs"], Path(folder)) for _ in range(1 if bench.quick else 5)]
+    return Finding(f"nc-plot, 30 runs of {epochs} rows, PNG and PDF", median(times), "s", at_most=12)
+
+
+def finished_sweep(bench: Bench) -> Finding:
+    """The command of a sweep, given again when all its runs are finished: it composes, checks and skips."""
+    overrides = SMALL_SWEEP if bench.quick else SWEEP
+    with tempfile.TemporaryDirectory() as folder:
+        with session() as app:
+            jobs = sweep_jobs(app, compose(app, [*overrides, "hydra.mode=MULTIRUN"], sweep=True))
+        for job in jobs:
+            write_run(Path(folder, "outputs", folder_name(job.config)), job.config, rows=50)
+        command = [*NC_RUN, "-m", *overrides]
+        printed = f"{len(jobs)} runs: {len(jobs)} complete"
+        times = [seconds(command, Path(folder), printed=printed) for _ in range(1 if bench.quick else 3)]
+    limit = None if bench.quick else 20
+    return Finding(f"nc-run -m, {len(jobs)} finished runs skipped", median(times), "s", at_most=limit)
+
+
+def seconds(command: list[str], folder: Path, code: int = 0, printed: str = "") -> float:
+    """Seconds of a command, which must end with ``code`` and print ``printed``."""
+    began = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True)
+    took = time.perf_counter() - began
+    if done.returncode != code or printed not in done.stdout:
+        shown = f"{' '.join(command)} ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-2000:]}"
+        raise SystemExit(f"bench: {shown.strip()}")
+    return took
+
+
+def write_run(folder: Path, config: Config, rows: int) -> None:
+    """A finished run's folder, with curves like those of a real run."""
     folder.mkdir(parents=True)
     writer = RunWriter(folder, num_classes=10)
-    writer.start_rows()
-    rng = np.random.default_rng(seed)
-    for epoch in range(1, epochs + 1):
-        fall = rng.uniform(0.8, 1.2, len(writer.columns)) * 10 ** (-2.5 * epoch / epochs)
+    rng = np.random.default_rng(config.seed)
+    lines = [",".join(writer.columns)]
+    for epoch in range(1, rows + 1):
+        fall = rng.uniform(0.8, 1.2, len(writer.columns)) * 10 ** (-2.5 * epoch / rows)
         row = dict(zip(writer.columns, fall.tolist(), strict=True))
         row |= {
             "epoch": epoch,
             "lr": 0.1,
-            "train_accuracy": min(1.0, 0.5 + epoch / epochs),
+            "train_accuracy": min(1.0, 0.5 + epoch / rows),
             "test_accuracy": 0.9,
         }
         row |= {f"snr_{j}": 10 * epoch**0.25 / j for j in range(1, 10)}
-        writer.append(row)
+        lines.append(",".join(repr(row[column]) for column in writer.columns))
+    writer.start_rows("\n".join(lines) + "\n")
     writer.update(
-        state=COMPLETE, settings=settings, deciding=deciding_settings(settings), num_classes=10,
-        train_images=1500, rows_digest=rows_digest(folder),
+        state=COMPLETE, settings=config.model_dump(mode="json", by_alias=True), identity=identity(config),
+        num_classes=10, train_images=1500, rows_digest=rows_digest(folder),
     )  # fmt: skip

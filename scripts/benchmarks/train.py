@@ -26,7 +26,7 @@ from benchmarks.common import (
 from benchmarks.rivals import bare_epoch, notebook_epoch, picture_loader, ready_batches
 from nc_runner.data.dataset import Dataset, load_dataset
 
-RATE = 0.01  # small: the ways stay together for longer
+RATE = 0.01  # small, so that the weights of the ways stay close for longer
 
 
 class Way:
@@ -49,10 +49,11 @@ class Contest:
         self.bench, self.given, self.overrides = bench, overrides, (*overrides, f"lr={RATE}")
         self.dataset = dataset.to(bench.device)
         self.start = trainer_of(bench, dataset, *self.overrides)
-        generator = torch.Generator().manual_seed(self.start.settings["seed"])
+        training = self.start.training
+        generator = torch.Generator().manual_seed(training.seed)
         order = torch.randperm(len(dataset.train), generator=generator)
-        size = self.start.settings["batch_size"]
-        self.indices = order[: self.start.steps * size].view(self.start.steps, size)
+        count = self.start.steps * training.batch_size
+        self.indices = order[:count].view(self.start.steps, training.batch_size)
 
     def nc_runner(self, precision: str) -> Way:
         trainer = trainer_of(self.bench, self.dataset, *self.overrides, f"precision={precision}")
@@ -78,7 +79,7 @@ class Contest:
         return torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4, fused=fused)
 
     def times(self, what: str, precisions: tuple[str, ...]) -> Times:
-        """Of an epoch in each way, after a check that the epoch makes the same of the weights in all."""
+        """Seconds of an epoch in each way, after a check that all ways change the weights alike."""
         device = self.bench.device
         tasks = notebook_ways(device, notebook_way, device, self.dataset, self.given)
         for precision in precisions:
@@ -125,7 +126,7 @@ def has_bf16(device: torch.device) -> bool:
 
 def run(bench: Bench) -> Iterator[Finding]:
     yield from large(bench)
-    digits = load_dataset(settings_of("data=digits")["data"], seed=0)
+    digits = load_dataset(settings_of("data=digits").data, seed=0)
     yield from small(bench, "digits", digits)
     yield from small(bench, "28 x 28 images", random_images(512 if bench.quick else 1024, 1, 28))
 
@@ -170,7 +171,7 @@ def large(bench: Bench) -> Iterator[Finding]:
 
 
 def limit(times: Times, precision: str) -> str:
-    """Where the notebook's loop stands against nc-runner and against the bare loop, with the same memory."""
+    """The notebook's loop over nc-runner and over the bare loop, all with nc-runner's memory settings."""
     same = "beside" if "beside" in times else "notebook"
     bare = ratio(times, same, f"bare {precision}")
     return beside_note(times, f"nc-runner {precision}") + f"bare: {shown(bare, 'x')}"
