@@ -7,17 +7,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.kinds import (  # noqa: F401  hooks
+    pytest_collection_modifyitems,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+)
 
 ROOT = Path(__file__).parents[1]
 
-# The tests' networks are small. With -n each worker has one core: two processes of two threads each on two
-# cores slow each other down a hundredfold.
+# The tests' networks are small. With -n each worker has one core: two processes of two threads each, on two
+# cores, slow each other down a hundredfold.
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 
 @pytest.fixture(autouse=True)
-def _own_random_state():
-    """A run seeds torch's global generator; the tests after it must not depend on that."""
+def _random_state_is_kept():
+    """A run seeds torch's global generator; later tests must not depend on that."""
     torch = sys.modules.get("torch")
     state = torch.get_rng_state() if torch else None
     yield
@@ -29,10 +34,10 @@ def _own_random_state():
 def wheel(tmp_path_factory):
     """Built from a copy: a build folder left in the checkout would bring old files into later wheels."""
     folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in ("nc_runner", "conf"):
-        shutil.copytree(ROOT / name, source / name)
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source],
         check=True, timeout=280,
@@ -43,7 +48,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def installed_wheel(wheel, tmp_path_factory):
-    """(python, environment variables) of an environment with the wheel, and this one's dependencies alone."""
+    """(python, environment variables) of an environment that has the wheel and this one's dependencies."""
     import torch
 
     environment = tmp_path_factory.mktemp("installed")
