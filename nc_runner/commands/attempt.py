@@ -28,6 +28,7 @@ from nc_runner.runs.record import (
     rows_digest,
 )
 from nc_runner.runs.tables import unused_name
+from nc_runner.training.progress import show
 from nc_runner.training.signals import StopSignals
 
 
@@ -82,8 +83,7 @@ class RunAttempt:
         return True
 
     def say(self, line: str) -> None:
-        # one write: lines of parallel runs stay whole
-        print(f"{self.label} {line}".lstrip() + "\n", end="", flush=True)
+        show(f"{self.label} {line}".lstrip())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from nc_runner.commands.attempt import is_finished, nearby, result_line
 from nc_runner.errors import NCRunnerError
 from nc_runner.runs.record import COMPLETE, INTERRUPTED, RUNNING
 from nc_runner.runs.sweeps import Attempt, SweepArchive
+from nc_runner.training.progress import show
 
 LOST, NOT_STARTED = "lost", "not started"
 
@@ -38,9 +39,9 @@ def report(lines: list[Line]) -> int:
     failed = [line for line in lines if line.exit_code]
     counts = Counter(line.state for line in lines)
     words = ", ".join(f"{count} {state}" for state, count in counts.items())
-    print(f"\n{len(lines)} run{'s' * (len(lines) != 1)}: {words}")
-    for line in lines:
-        print(f"  {line.state:<11} {nearby(line.folder)}  {line.detail}".rstrip())
+    text = [f"\n{len(lines)} run{'s' * (len(lines) != 1)}: {words}"]
+    text += [f"  {line.state:<11} {nearby(line.folder)}  {line.detail}".rstrip() for line in lines]
+    show("\n".join(text))
     return 1 if failed else 0
 
 

@@ -11,7 +11,6 @@ import sys
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -36,6 +35,7 @@ from nc_runner.distributed.group import ALONE, Group
 from nc_runner.errors import GroupError, NCRunnerError
 from nc_runner.runs.record import COMPLETE, FAILED, INTERRUPTED, last_row
 from nc_runner.runs.sweeps import Attempt, SweepArchive
+from nc_runner.training.progress import show
 from nc_runner.training.signals import StopRequested, StopSignals
 
 BASIC_LAUNCHER = ".BasicLauncher"  # Hydra's own: one run after the other, in the command's process
@@ -128,7 +128,8 @@ class _Job:
                 self._stopped(stop)
                 return
         self._record(replace(self.attempt, state=COMPLETE))
-        self._say(f"{already}complete: {nearby(self.folder)}  {result_line(self.folder)}")
+        result = result_line(self.folder)
+        show(f"{self.label} {already}complete: {nearby(self.folder)}  {result}".lstrip())
 
     def failed(self, error: Exception, speaks: bool) -> None:
         """Record a failure and, where the command does not, say it."""
@@ -145,7 +146,7 @@ class _Job:
 
     def _stopped(self, stop: StopRequested) -> None:
         self._record(replace(self.attempt, state=INTERRUPTED, message=stop.advice, exit_code=stop.exit_code))
-        self._say(f"interrupted: {nearby(self.folder)}", sys.stderr)
+        print(f"{self.label} interrupted: {nearby(self.folder)}".lstrip(), file=sys.stderr, flush=True)
         if not self.launcher:
             raise stop
         _hand_over(stop.signum)
@@ -153,9 +154,6 @@ class _Job:
     def _record(self, attempt: Attempt) -> None:
         if self.sweep is not None:
             self.sweep.record(attempt)
-
-    def _say(self, line: str, file: TextIO | None = None) -> None:
-        print(f"{self.label} {line}".lstrip() + "\n", end="", file=file, flush=True)  # one write
 
     def _names(self) -> tuple[str, str]:
         """Where the run is in its sweep: before each line of a run in parallel; else once, as its title."""
