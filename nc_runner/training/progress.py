@@ -56,6 +56,13 @@ def drop_output() -> None:
         os.close(nowhere)
 
 
+class OutputConsole(Console):
+    """Does not end the process where nobody reads its output, as rich's own does."""
+
+    def on_broken_pipe(self) -> None:
+        drop_output()
+
+
 class ProgressDisplay:
     """Shows nothing; the base of those that do."""
 
@@ -89,7 +96,7 @@ class LiveProgress(ProgressDisplay):
             BarColumn(bar_width=None),
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(compact=True),
-            console=Console(),
+            console=OutputConsole(),
             refresh_per_second=4,
             expand=True,
         )

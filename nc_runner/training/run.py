@@ -130,6 +130,13 @@ def prepare(config: Config, group: Group = ALONE) -> Trainer:
             f"batch_size={config.batch_size} is larger than the train set of {count} images\n"
             f"give batch_size={count} or less"
         )
+    return build_trainer(config, dataset, device, group)
+
+
+def build_trainer(
+    config: Config, dataset: Dataset, device: torch.device, group: Group = ALONE
+) -> Trainer:
+    """Network, loss, measurement and optimizer of a run, on a data set. The seed decides the weights."""
     seed_everything(config.seed)
     network = build_network(
         config.net,

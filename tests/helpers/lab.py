@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,13 +11,13 @@ from torch import nn
 
 from helpers.settings import settings_of
 from nc_runner.data.dataset import Dataset, Split
-from nc_runner.networks import build_network
-from nc_runner.training.losses import mse
+from nc_runner.measurement.forward import no_pause
+from nc_runner.measurement.layers import LayerRow
+from nc_runner.measurement.measurer import Measurement
+from nc_runner.training.run import build_trainer
+from nc_runner.training.trainer import Trainer
 
-if TYPE_CHECKING:
-    from nc_runner.training.trainer import Trainer
-
-__all__ = ["TinyNetwork", "few_images", "rows_of", "settings_of", "trainer_of"]
+__all__ = ["Listening", "TinyNetwork", "few_images", "rows_of", "settings_of", "trainer_of"]
 
 
 def few_images(channels: int = 1, size: int = 8, count: int = 10, num_classes: int = 10) -> Dataset:
@@ -47,26 +48,38 @@ class TinyNetwork(nn.Module):
         return self.classifier(self.dropout(self.norm(self.hidden(images.flatten(1))).relu()))
 
 
-def trainer_of(*overrides: str, dataset: Dataset | None = None, loss: Any = mse) -> Trainer:
-    """A trainer on a few images, for a tiny network unless ``net=`` is among the overrides."""
-    from nc_runner.training.trainer import Trainer, seed_everything
+def trainer_of(*overrides: str, dataset: Dataset | None = None, loss: Any = None) -> Trainer:
+    """A trainer on a few images, for a tiny network unless ``net=`` is among the overrides.
 
+    ``loss``: a function in place of the one that the settings name.
+    """
     if not any(override.startswith("net=") for override in overrides):
         overrides = ("net=custom", "net._target_=helpers.lab.TinyNetwork", *overrides)
-    settings = settings_of("batch_size=5", *overrides)
-    dataset = dataset or few_images(count=32)
-    seed_everything(settings.seed)
-    network = build_network(
-        settings.net,
-        num_classes=dataset.num_classes,
-        in_channels=dataset.in_channels,
-        image_size=dataset.image_size,
-    )
-    return Trainer(settings, network, dataset, loss, torch.device("cpu"))
+    config = settings_of("batch_size=5", *overrides)
+    trainer = build_trainer(config, dataset or few_images(count=32), torch.device("cpu"))
+    if loss is not None:
+        trainer.loss_function = trainer.measurer.loss_function = loss
+    return trainer
 
 
-def rows_of(trainer: Trainer, on_step: Any = lambda: None) -> list[dict[str, Any]]:
+class Listening:
+    """Keeps the rows of a training; calls ``on_step`` at each pause."""
+
+    def __init__(self, on_step: Callable[[], None] = no_pause) -> None:
+        self.pause = on_step
+        self.rows: list[dict[str, float]] = []
+        self.layers: list[list[LayerRow]] = []
+
+    def measured(self, measurement: Measurement) -> None:
+        self.rows.append(measurement.row)
+        self.layers.append(measurement.layers)
+
+    def epoch_done(self) -> None:
+        pass
+
+
+def rows_of(trainer: Trainer, on_step: Callable[[], None] = no_pause) -> list[dict[str, float]]:
     """Train to the end; the rows."""
-    rows: list[dict[str, Any]] = []
-    trainer.run(on_step, rows.append, lambda: None)
-    return rows
+    listener = Listening(on_step)
+    trainer.run(listener)
+    return listener.rows

@@ -1,5 +1,6 @@
 """One run in its folder: resumption, faults of disk, files, memory and data. Few digits, one process."""
 
+import contextlib
 import errno
 import json
 import shutil
@@ -8,11 +9,15 @@ import pandas as pd
 import pytest
 import torch
 from helpers.lab import settings_of
-from nc_runner.experiment import run as module
+from helpers.stops import StopAfter
 
 from nc_runner.columns import TIME_COLUMNS
+from nc_runner.config.identity import identity
 from nc_runner.errors import DivergedError, RunFolderError, TrainingError
+from nc_runner.runs import record as record_module
 from nc_runner.runs.record import RunWriter, read_run_file
+from nc_runner.training import recorder
+from nc_runner.training import run as module
 from nc_runner.training.run import execute
 from nc_runner.training.signals import StopRequested, StopSignals
 
@@ -21,25 +26,6 @@ TINY = (
     "progress=none", "checkpoint_seconds=0",
 )  # fmt: skip
 SETTINGS = settings_of(*TINY)
-
-
-class StopAfter:
-    """Signals of which one comes after so many looks."""
-
-    def __init__(self, looks):
-        self.looks = looks
-
-    @property
-    def received(self):
-        self.looks -= 1
-        return None if self.looks >= 0 else 15
-
-    @received.setter
-    def received(self, number):
-        """A run sets what its processes agreed on: here the same."""
-
-    def pause(self):
-        raise StopRequested(15)
 
 
 def folder_of(tmp_path, name="run"):
@@ -137,9 +123,9 @@ def test_a_full_disk_ends_with_advice_and_goes_on_when_there_is_space(when, whol
                 lambda self, row: full() if next(count) == 2 else original(self, row),
             )
         elif when == "checkpoint":
-            patch.setattr(module, "save_checkpoint", full)
+            patch.setattr(recorder, "save_checkpoint", full)
         else:
-            patch.setattr(runs, "write_atomically", full)
+            patch.setattr(record_module, "write_atomically", full)
         with pytest.raises(
             RunFolderError, match="the disk is full: free some space, then give the same command"
         ):
@@ -152,8 +138,7 @@ def test_a_folder_deleted_in_mid_run_is_said(tmp_path):
     folder = folder_of(tmp_path)
 
     class Deleting(StopAfter):
-        @property
-        def received(self):
+        def look(self):
             self.looks -= 1
             if self.looks == 0:
                 shutil.rmtree(folder)
@@ -164,19 +149,21 @@ def test_a_folder_deleted_in_mid_run_is_said(tmp_path):
     assert not folder.exists()
 
 
-def test_other_data_than_the_run_was_begun_on_is_refused(begun, monkeypatch):
+def test_other_data_than_the_run_was_begun_on_is_an_error_and_the_record_stays(begun, monkeypatch):
+    record = (begun / "run.json").read_bytes()
     other = settings_of(*TINY, "data.mean=[0.3]")
     original = module.load_dataset
 
     def altered(data, seed, **_):
-        return original({**data, "samples_per_class": 7}, seed)
+        return original(data.model_copy(update={"samples_per_class": 7}), seed)
 
     monkeypatch.setattr(module, "load_dataset", altered)
     with pytest.raises(RunFolderError, match="was begun on other data"):
         run(begun, other)
+    assert (begun / "run.json").read_bytes() == record
 
 
-def test_a_network_whose_code_changed_is_refused(begun):
+def test_a_network_whose_code_changed_is_an_error(begun):
     with pytest.raises(RunFolderError, match=r"does not fit this network .*\n.*overwrite=true"):
         run(begun, settings_of(*TINY, "+net.width=9"))
 
@@ -184,7 +171,8 @@ def test_a_network_whose_code_changed_is_refused(begun):
 def test_the_record_says_where_how_and_on_what_a_run_ran(whole):
     record = json.loads((whole / "run.json").read_text())
     assert record["state"] == "complete"
-    assert record["settings"] == SETTINGS
+    assert record["settings"] == json.loads(SETTINGS.model_dump_json(by_alias=True))
+    assert record["identity"] == identity(SETTINGS)
     assert (record["num_classes"], record["train_images"], record["test_images"]) == (10, 60, 297)
     assert record["features"] == 12
     assert len(record["data_fingerprint"]) == 64
@@ -201,6 +189,65 @@ def test_a_diverged_run_keeps_its_rows(tmp_path, monkeypatch):
     assert record["state"] == "diverged"
     assert "epoch 3" in record["reason"]
     assert len(pd.read_csv(folder / "metrics.csv")) == 2
+
+
+def test_a_divergence_at_the_last_step_is_recorded_as_one(tmp_path):
+    with pytest.raises(DivergedError, match="epoch 1"):
+        run(folder_of(tmp_path), settings_of(*TINY, "batch_size=60", "epochs=1", "lr=1e30"))
+    assert read_run_file(tmp_path / "run")["state"] == "diverged"
+
+
+class Notes:
+    """A tracker that keeps what it is given."""
+
+    def __init__(self, folder):
+        self.folder, self.rows, self.closed = folder, [], 0
+
+    def add(self, row):
+        assert len(pd.read_csv(self.folder / "metrics.csv")) > len(self.rows)  # the row is in the table
+        self.rows.append(row)
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.mark.parametrize("looks", [12, 999])
+def test_trackers_get_every_row_and_are_closed_however_the_run_ends(looks, tmp_path):
+    opened = []
+
+    def note(folder):
+        opened.append(Notes(folder))
+        return opened[-1]
+
+    folder = folder_of(tmp_path)
+    with contextlib.suppress(StopRequested):
+        execute(SETTINGS, folder, StopAfter(looks), trackers=[note, note])
+    rows = pd.read_csv(folder / "metrics.csv")
+    assert len(opened) == 2
+    for tracker in opened:
+        assert [row["epoch"] for row in tracker.rows] == rows["epoch"].tolist()
+        assert tracker.rows[-1].keys() == set(rows.columns)
+        assert tracker.closed == 1
+
+
+@pytest.mark.parametrize("loss", ["mse", "ce"])
+def test_progress_names_the_run_and_shows_the_central_path_for_mse_alone(loss, tmp_path, capsys):
+    settings = settings_of(*TINY, f"loss={loss}", "progress=plain", "epochs=2")
+    execute(settings, folder_of(tmp_path), StopSignals(), label="[2/4]")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.startswith(f"[2/4] epoch {n}/2  loss") for n, line in enumerate(lines, 1)] == [True, True]
+    log = (tmp_path / "run" / "nc-run.log").read_text()
+    assert all(("L_perp/L_LS" in text) == (loss == "mse") for text in (*lines, log))
+
+
+@pytest.mark.parametrize(("seconds", "saved"), [(0, 4), (1e-9, 4 * 3 + 4 * 2 + 1), (1e9, 1)])
+def test_checkpoints_are_taken_when_due_and_at_the_end(seconds, saved, tmp_path, monkeypatch):
+    """After every epoch, or at each of 3 steps and 2 batches of a measurement, or at the end alone."""
+    count = []
+    monkeypatch.setattr(recorder, "save_checkpoint", lambda folder, state: count.append(state["epoch"]))
+    run(folder_of(tmp_path), settings_of(*TINY, f"checkpoint_seconds={seconds}"))
+    assert len(count) == saved
+    assert count[-1] == 4
 
 
 def test_out_of_gpu_memory_says_which_batch_size_to_try(tmp_path, monkeypatch):

@@ -1,14 +1,17 @@
+import contextlib
 import math
 
 import pytest
 import torch
-from helpers.lab import few_images, rows_of, settings_of, trainer_of
+from helpers.lab import Listening, few_images, rows_of, settings_of, trainer_of
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from nc_runner.columns import TIME_COLUMNS
 from nc_runner.errors import DivergedError
+from nc_runner.measurement.measurer import MeasurementPlan, Measurer
 from nc_runner.networks import Network, resnet
 from nc_runner.training.losses import cross_entropy, mse
+from nc_runner.training.run import build_trainer
 from nc_runner.training.trainer import Trainer
 
 
@@ -78,7 +81,7 @@ def test_a_run_restored_at_any_step_or_measurement_goes_on_to_the_same_bit(stop_
         pass
 
     whole = rows_of(trainer_of("epochs=3", "analysis.batch_size=20"))
-    interrupted, rows, calls = trainer_of("epochs=3", "analysis.batch_size=20"), [], 0
+    interrupted, calls = trainer_of("epochs=3", "analysis.batch_size=20"), 0
 
     def on_step():
         nonlocal calls
@@ -86,21 +89,42 @@ def test_a_run_restored_at_any_step_or_measurement_goes_on_to_the_same_bit(stop_
         if calls > stop_at:
             raise Stop
 
+    listener = Listening(on_step)
     with pytest.raises(Stop):
-        interrupted.run(on_step, rows.append, lambda: None)
+        interrupted.run(listener)
     state = {
         key: value.copy() if isinstance(value, dict) else value for key, value in interrupted.state().items()
     }
     torch.manual_seed(99)
     resumed = trainer_of("epochs=3", "analysis.batch_size=20", "seed=0")
     resumed.restore(state)
-    torch_state_after = rows + rows_of(resumed)
-    assert without_times(torch_state_after) == without_times(whole)
+    assert without_times(listener.rows + rows_of(resumed)) == without_times(whole)
 
 
 def test_a_loss_that_is_not_finite_ends_training_with_epoch_rate_and_advice():
     with pytest.raises(DivergedError, match=r"epoch [1-9].*lr=1e\+08\ntry a smaller .*lr=3.3e\+07"):
         rows_of(trainer_of("epochs=50", "lr=1e8"))
+
+
+def exploding(lr, *overrides):
+    """A trainer whose only step makes the weights huge: its loss, of before the step, is finite."""
+    return trainer_of("epochs=1", "batch_size=32", f"lr={lr}", *overrides)
+
+
+@pytest.mark.parametrize("classifier", ["gradient", "least_squares"])
+@pytest.mark.parametrize("net", ["net=resnet8", "net=vgg6"])
+def test_a_divergence_at_an_epochs_last_step_is_one(net, classifier):
+    trainer = exploding(1e30, net, f"classifier={classifier}", "analysis.metrics=all")
+    with pytest.raises(DivergedError, match=r"epoch 1, at lr=1e\+30"):
+        rows_of(trainer)
+    assert trainer.step == trainer.steps == 1  # it was no step that found it
+
+
+@pytest.mark.parametrize("power", range(3, 36, 4))
+def test_huge_weights_give_a_row_or_a_divergence_and_nothing_else(power):
+    with contextlib.suppress(DivergedError):
+        (row,) = rows_of(exploding(f"1e{power}", "analysis.metrics=all"))
+        assert math.isfinite(row["train_loss_regularized"])
 
 
 def test_on_the_central_path_the_classifier_is_the_least_squares_one_after_every_epoch():
@@ -130,19 +154,19 @@ def test_no_step_asks_for_a_value_of_a_tensor(loss, precision, monkeypatch):
     with FakeTensorMode(allow_non_fake_inputs=True):
         data = few_images(count=32).to("cpu")
         model = resnet(8, num_classes=10, in_channels=1, image_size=8)
-        trainer = Trainer(settings, Network(model, model.fc), data, loss, torch.device("cpu"))
+        measurer = Measurer(Network(model, model.fc), data, loss, MeasurementPlan())
+        trainer = Trainer(settings, measurer, [1], torch.device("cpu"))
         with pytest.raises(DataDependentOutputException):  # whether the loss is finite: once, after the steps
-            trainer.run(lambda: steps.append(trainer.step), lambda row: None, lambda: None)
+            trainer.run(Listening(lambda: steps.append(trainer.step)))
     assert steps == [1, 2, 3, 4, 5, 6]
     assert trainer.epoch == 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_no_synchronisation_inside_an_epoch_on_a_gpu():
-    trainer = trainer_of("epochs=1")
-    dataset = trainer.dataset.to("cuda")
-    settings = trainer.settings
-    gpu = type(trainer)(settings, trainer.network, dataset, mse, torch.device("cuda"))
+    settings = settings_of("net=resnet8", "epochs=1", "batch_size=5")
+    dataset = few_images(count=32).to("cuda")
+    gpu = build_trainer(settings, dataset, torch.device("cuda"))
 
     def on_step():
         if gpu.step == 1:
