@@ -52,6 +52,6 @@ def is_finite(tensor: Tensor) -> bool:
     """Whether all numbers are finite, and within the range of float32; waits for the device once."""
     if not tensor.numel():
         return True
-    low, high = torch.aminmax(tensor)  # NaN wherever one number is
+    low, high = torch.stack(torch.aminmax(tensor)).tolist()  # NaN wherever one number is
     largest = torch.finfo(torch.float32).max
-    return bool((low >= -largest) & (high <= largest))
+    return -largest <= low and high <= largest

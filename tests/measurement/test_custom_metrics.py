@@ -1,18 +1,18 @@
-"""Own metrics: a column each, of the numbers that the function gives; refused where they cannot be."""
+"""Custom metrics: a column each, with the numbers that the function gives; errors where they cannot be."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from helpers.lab import few_images, settings_of, trainer_of
+from helpers.stops import StopAfter
 
 from nc_runner.collapse import ClassStatistics
-from nc_runner.columns import is_own_name, own_columns
-from nc_runner.config.schema import deciding_settings
-from nc_runner.errors import ConfigError, NCRunnerError, TrainingError
-from nc_runner.measurement.custom import find_own_metrics, own_metrics
-from nc_runner.measurement.measurer import measure, respond
+from nc_runner.config.identity import identity
+from nc_runner.errors import ConfigError, TrainingError
+from nc_runner.measurement.custom import custom_metrics, find_custom_metrics
 from nc_runner.training.run import execute
 from nc_runner.training.signals import StopRequested, StopSignals
 
@@ -33,15 +33,19 @@ def wordy(stats, weight, bias):
     return "seven"
 
 
-OWN = ("+analysis.own.mine=test_own_metrics.largest_norm", "+analysis.own.seven=test_own_metrics.constant")
+def two(stats, weight):
+    return 2
+
+
+HERE = str(Path(__file__).resolve())
+MINE = f"+analysis.custom.mine='{HERE}:largest_norm'"
+CUSTOM = (MINE, f"+analysis.custom.seven='{HERE}:constant'")
 
 
 def test_a_row_holds_the_value_of_the_function_on_the_train_sets_statistics():
-    trainer = trainer_of(*OWN, dataset=few_images(count=32))
-    row = measure(trainer.network, trainer.dataset, trainer.loss_function, trainer.settings, lambda: None)
-    features = respond(
-        trainer.network, trainer.dataset, trainer.dataset.train, trainer.settings, lambda: None
-    ).features.double()
+    trainer = trainer_of(*CUSTOM, dataset=few_images(count=32))
+    row = trainer.measurer.measure().row
+    features = trainer.measurer.forward.respond(trainer.dataset.train).features.double()
     means = torch.stack([features[trainer.dataset.train.labels == c].mean(dim=0) for c in range(10)])
     layer = trainer.network.classifier
     wanted = means.norm(dim=1).max() + layer.weight.norm() + layer.bias.norm()
@@ -52,26 +56,11 @@ def test_a_row_holds_the_value_of_the_function_on_the_train_sets_statistics():
 def test_the_columns_are_the_last_and_survive_a_resumption(tmp_path):
     settings = settings_of(
         "net=custom", "net._target_=helpers.lab.TinyNetwork", "data.samples_per_class=6", "batch_size=20", "epochs=3",
-        "progress=none", "checkpoint_seconds=0", "analysis.metrics=[nc1_cdnv]", *OWN,
+        "progress=none", "checkpoint_seconds=0", "analysis.metrics=[nc1_cdnv]", *CUSTOM,
     )  # fmt: skip
 
-    class StopAfter:
-        looks = 12
-
-        @property
-        def received(self):
-            self.looks -= 1
-            return None if self.looks >= 0 else 15
-
-        @received.setter
-        def received(self, signum):
-            assert signum == 15
-
-        def pause(self):
-            raise StopRequested(15)
-
     with pytest.raises(StopRequested):
-        execute(settings, tmp_path, StopAfter())
+        execute(settings, tmp_path, StopAfter(12))
     execute(settings, tmp_path, StopSignals())
     rows = pd.read_csv(tmp_path / "metrics.csv")
     assert rows.columns.tolist()[-3:] == ["nc1_cdnv", "mine", "seven"]
@@ -80,48 +69,44 @@ def test_the_columns_are_the_last_and_survive_a_resumption(tmp_path):
     assert rows["mine"].nunique() == 3
 
 
-@pytest.mark.parametrize("name", ["nc1", "snr_3", "nc1_cdnv", "perp_share", "a-b", "epoch"])
-def test_a_name_that_is_taken_or_no_word_is_refused_with_the_settings(name):
-    with pytest.raises(ConfigError, match=r"analysis\.own=.* is refused: analysis\.own cannot name a column"):
-        settings_of(f"+analysis.own={{{name}: test_own_metrics.constant}}")
-
-
-def test_a_columns_name_is_a_word_of_ascii_letters_digits_and_underscores():
-    assert all(map(is_own_name, ("spread", "my_nc1", "snr_mean", "_x2")))
-    assert not any(map(is_own_name, ("", "1a", "größe", "a b", "a,b", "snr_12", "train_seconds")))
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere.f", r"analysis\.custom\.mine=nowhere\.f cannot be imported: there is no module"),
+        (f"{HERE}:two", r"does not take three arguments\na custom metric gets \(stats, weight, bias\)"),
+    ],
+)
+def test_a_function_that_is_not_there_or_takes_something_else_is_an_error_at_the_door(path, message):
+    with pytest.raises(ConfigError, match=message):
+        find_custom_metrics({"mine": path})
 
 
 @pytest.mark.parametrize(
-    ("path", "kind", "message"),
+    ("metric", "message"),
     [
-        ("nowhere.f", ConfigError, r"analysis\.own\.mine=nowhere\.f cannot be imported: there is no module"),
         (
-            "test_own_metrics.failing",
-            TrainingError,
-            r"failed with ZeroDivisionError: a bug\nit gets \(stats,",
+            failing,
+            r"the custom metric mine \(failing\) failed with ZeroDivisionError: a bug\nit gets \(stats,",
         ),
-        ("test_own_metrics.wordy", TrainingError, r"failed with ValueError: could not convert string"),
+        (wordy, r"the custom metric mine \(wordy\) failed with ValueError: could not convert string"),
     ],
 )
-def test_a_function_that_is_not_there_or_fails_is_said(path, kind, message):
-    analysis = {"own": {"mine": path}}
-    stats = ClassStatistics(2, 3)
-    with pytest.raises(NCRunnerError, match=message) as caught:
-        own_metrics(analysis, stats, torch.zeros(2, 3), None)
-    assert isinstance(caught.value, kind)
+def test_a_function_that_fails_is_named_with_its_reason(metric, message):
+    with pytest.raises(TrainingError, match=message):
+        custom_metrics({"mine": metric}, ClassStatistics(2, 3), torch.zeros(2, 3), None)
 
 
-def test_own_metrics_make_another_run_and_none_leave_the_folder_where_it_was():
-    plain, own = settings_of(), settings_of(OWN[0])
-    assert deciding_settings(own)["analysis.own.mine"] == "test_own_metrics.largest_norm"
-    assert set(deciding_settings(own)) - set(deciding_settings(plain)) == {"analysis.own.mine"}
-    assert find_own_metrics(plain["analysis"]) == {}
-    assert own_columns({"metrics": "core"}) == ()  # a record made before there were any
+def test_functions_are_found_once_and_objects_that_can_be_called_are_functions_too():
+    found = find_custom_metrics({"mine": f"{HERE}:largest_norm", "seven": f"{HERE}:constant"})
+    assert [metric.__name__ for metric in found.values()] == ["largest_norm", "constant"]
+    assert find_custom_metrics({}) == {}
+
+
+def test_custom_metrics_make_another_run_and_none_leave_the_identity_as_it_was():
+    plain, custom = identity(settings_of()), identity(settings_of(MINE))
+    assert set(custom) - set(plain) == {"analysis.custom"}
 
 
 def test_a_value_that_is_nan_is_a_row_like_others():
-    stats = ClassStatistics(2, 3)
-    row = own_metrics(
-        {"own": {"mine": "test_own_metrics.largest_norm"}}, stats, torch.zeros(2, 3), torch.zeros(2)
-    )
+    row = custom_metrics({"mine": largest_norm}, ClassStatistics(2, 3), torch.zeros(2, 3), torch.zeros(2))
     assert math.isnan(row["mine"])

@@ -1,22 +1,22 @@
 """Collapse of inner layers: the numbers by definition, one pass, names and globs, refusals, resumption."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from helpers import reference
-from helpers.lab import few_images, settings_of, trainer_of
-from nc_runner.experiment import run as module
+from helpers.lab import Listening, few_images, settings_of, trainer_of
+from helpers.stops import StopAfter
 from torch import nn
 
 from nc_runner.columns import LAYER_COLUMNS, TIME_COLUMNS
-from nc_runner.config.schema import deciding_settings
 from nc_runner.errors import ConfigError
 from nc_runner.measurement.layers import InnerLayers, find_layers, pooled
-from nc_runner.measurement.measurer import measure
 from nc_runner.runs.reader import read_run
 from nc_runner.runs.record import read_run_file, rows_digest
-from nc_runner.training.losses import mse
+from nc_runner.training import run as module
 from nc_runner.training.run import execute
 from nc_runner.training.signals import StopRequested, StopSignals
 
@@ -58,8 +58,7 @@ MIXED = ("net=custom", "net._target_=test_layers.Mixed")
 
 
 def layer_rows(trainer):
-    measure(trainer.network, trainer.dataset, mse, trainer.settings, lambda: None, trainer.layers)
-    return trainer.layers.rows(trainer.dataset, 3)
+    return trainer.measurer.measure(with_layers=True).layers
 
 
 def by_hand(trainer, name, split):
@@ -86,11 +85,11 @@ def test_the_rows_equal_the_definitions_on_features_caught_by_hand(overrides, na
     data = few_images(count=47)
     trainer = trainer_of(*overrides, f"analysis.layers=[{','.join(names)}]", dataset=data)
     rows = layer_rows(trainer)
-    assert [(row["epoch"], row["layer"], row["depth"]) for row in rows] == [
-        (3, name, depth) for depth, name in enumerate(names, start=1)
+    assert [(row["layer"], row["depth"]) for row in rows] == [
+        (name, depth) for depth, name in enumerate(names, start=1)
     ]
     for row in rows:
-        assert tuple(row) == LAYER_COLUMNS
+        assert ("epoch", *row) == LAYER_COLUMNS
         train, test = (by_hand(trainer, row["layer"], split) for split in (data.train, data.test))
         y, test_y = data.train.labels.numpy(), data.test.labels.numpy()
         means, centred = reference.class_means(train, y, 10), reference.centred_means(train, y, 10)
@@ -109,10 +108,10 @@ def test_the_rows_equal_the_definitions_on_features_caught_by_hand(overrides, na
 
 def test_the_last_features_have_the_numbers_of_metrics_csv():
     trainer = trainer_of("net=resnet8", "analysis.layers=[avgpool,flatten]")
-    row = measure(trainer.network, trainer.dataset, mse, trainer.settings, lambda: None, trainer.layers)
-    for layer in trainer.layers.rows(trainer.dataset, 1):
+    measurement = trainer.measurer.measure(with_layers=True)
+    for layer in measurement.layers:
         for column in ("nc1", "nc2_equinorm_means", "nc2_equiangular_means", "nc2_maxangle_means"):
-            assert layer[column] == pytest.approx(row[column], rel=1e-12)
+            assert layer[column] == pytest.approx(measurement.row[column], rel=1e-12)
 
 
 def test_one_forward_pass_serves_row_and_layers_and_leaves_no_hook():
@@ -139,7 +138,7 @@ def test_a_measurement_that_stops_leaves_no_hook_and_the_next_one_counts_each_im
     for batches in (2, 4):
         looks = batches
         with pytest.raises(StopRequested):
-            measure(trainer.network, trainer.dataset, mse, trainer.settings, stop, trainer.layers)
+            trainer.measurer.measure(stop, with_layers=True)
         assert not any(module._forward_hooks for module in trainer.network.model.modules())
     assert layer_rows(trainer) == whole
 
@@ -148,12 +147,12 @@ def test_layers_do_not_change_the_rows_of_the_run():
     rows = []
     for layers in ("[]", "[layer*,conv1]"):
         trainer = trainer_of("net=resnet8", "epochs=2", f"analysis.layers={layers}")
-        run_rows, heard = [], []
-        trainer.run(lambda: None, run_rows.append, lambda: None, heard.append)
-        assert [[row["epoch"] for row in rows] for rows in heard] == (
-            [] if layers == "[]" else [[1] * 4, [2] * 4]
+        listener = Listening()
+        trainer.run(listener)
+        assert [[row["epoch"] for row in rows] for rows in listener.layers] == (
+            [[], []] if layers == "[]" else [[1] * 4, [2] * 4]
         )
-        rows.append([{k: v for k, v in row.items() if "seconds" not in k} for row in run_rows])
+        rows.append([{k: v for k, v in row.items() if "seconds" not in k} for row in listener.rows])
     assert rows[0] == rows[1]
 
 
@@ -161,9 +160,9 @@ def test_only_analysed_epochs_have_layers_also_where_every_epoch_is_refitted():
     trainer = trainer_of(
         "classifier=least_squares", "epochs=4", "analysis.schedule=[2]", "analysis.layers=[norm]"
     )
-    heard = []
-    trainer.run(lambda: None, lambda row: None, lambda: None, heard.append)
-    assert [rows[0]["epoch"] for rows in heard] == [2, 4]
+    listener = Listening()
+    trainer.run(listener)
+    assert [rows[0]["epoch"] for rows in listener.layers] == [2, 4]
 
 
 def test_pooling_is_the_mean_over_space_in_float32_and_always_a_copy():
@@ -189,7 +188,9 @@ def test_pooling_is_the_mean_over_space_in_float32_and_always_a_copy():
     ],
 )
 def test_names_and_globs(patterns, expected):
-    assert list(trainer_of("net=resnet8", f"analysis.layers=[{patterns}]").layers.modules) == expected
+    assert (
+        list(trainer_of("net=resnet8", f"analysis.layers=[{patterns}]").measurer.layers.modules) == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_names_and_globs(patterns, expected):
         (["classifier=least_squares"], "classifier", "classifier holds the classifier"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_with_the_reason(overrides, layer, message):
+def test_what_cannot_be_measured_is_an_error_with_the_reason(overrides, layer, message):
     with pytest.raises(ConfigError, match=message) as refused:
         trainer_of(*overrides, f"analysis.layers=[{layer}]")
     assert len(str(refused.value).splitlines()) == 2
@@ -223,20 +224,25 @@ def test_the_check_draws_nothing_and_leaves_batch_norm_and_mode_alone():
     assert all(part.training for part in model.modules())
 
 
-def test_layers_are_of_a_runs_identity_and_none_leave_it_as_it_was():
-    plain, with_layers = settings_of(), settings_of("analysis.layers=[layer*]")
-    assert "analysis.layers" not in deciding_settings(plain)
-    assert deciding_settings(with_layers) == {**deciding_settings(plain), "analysis.layers": ["layer*"]}
-    with pytest.raises(ConfigError, match=r"analysis.layers=\[\] is refused: .* names or globs"):
-        settings_of("analysis.layers=['']")
-
-
-def test_no_layers_hear_nothing():
+def test_no_layers_catch_nothing():
     layers = InnerLayers({})
     for split in ("train", "test"):
         with layers.listen(split):
             pass
-    assert layers.rows(few_images(), 1) == []
+    assert layers.rows(*[torch.arange(3)] * 2, num_classes=3) == []
+
+
+def test_a_layer_that_is_not_finite_has_rows_of_nan_and_the_run_goes_on():
+    """-inf before a ReLU, as in a mask: the last features are finite."""
+    trainer = trainer_of(*MIXED, "analysis.layers=[conv,hidden]")
+    with torch.no_grad():
+        trainer.network.model.conv.bias[0] = -float("inf")
+    measurement = trainer.measurer.measure(with_layers=True)
+    conv, hidden = measurement.layers
+    numbers = [value for name, value in conv.items() if name not in ("layer", "depth", "features")]
+    assert len(numbers) == 6
+    assert np.isnan(numbers).all()
+    assert np.isfinite([hidden["ncc_accuracy"], measurement.row["train_loss"]]).all()
 
 
 # ---- in a run folder
@@ -245,6 +251,13 @@ TINY = settings_of(
     "net=custom", "net._target_=helpers.lab.TinyNetwork", "data.samples_per_class=6", "batch_size=20", "epochs=4",
     "progress=none", "checkpoint_seconds=0", "analysis.layers=[hidden,norm]",
 )  # fmt: skip
+
+
+def with_layers(*names, **settings):
+    """As TINY, with other layers and settings."""
+    return TINY.model_copy(
+        update={"analysis": TINY.analysis.model_copy(update={"layers": names}), **settings}
+    )
 
 
 def files(folder):
@@ -268,27 +281,6 @@ def test_a_run_writes_a_line_for_each_layer_and_epoch(whole):
     assert run.layers["depth"].tolist() == [1, 2] * 4
     assert set(run.layers["features"]) == {12}
     assert np.isfinite(run.layers.drop(columns="layer").to_numpy()).all()
-
-
-class StopAfter:
-    """A signal after so many looks; ``killed`` leaves no time to save."""
-
-    def __init__(self, looks, killed=False):
-        self.looks, self.killed = looks, killed
-
-    @property
-    def received(self):
-        self.looks -= 1
-        if self.looks < 0 and self.killed:
-            raise KeyboardInterrupt
-        return None if self.looks >= 0 else 15
-
-    @received.setter
-    def received(self, number):
-        """A run sets what its processes agreed on: here the same."""
-
-    def pause(self):
-        raise StopRequested(15)
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -320,8 +312,6 @@ def test_layers_damaged_while_a_run_rests_are_restored(damage, whole, tmp_path, 
 
 
 def test_a_finished_runs_layers_count_among_what_must_be_whole(whole, tmp_path):
-    import shutil
-
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     assert rows_digest(tmp_path) == read_run_file(tmp_path)["rows_digest"]
     (tmp_path / "layers.csv").unlink()
@@ -330,14 +320,14 @@ def test_a_finished_runs_layers_count_among_what_must_be_whole(whole, tmp_path):
     assert files(tmp_path) == files(whole)
 
 
-def test_an_unknown_layer_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+def test_an_unknown_layer_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(module.Trainer, "run", None)
     with pytest.raises(ConfigError, match="did you mean hidden"):
-        execute({**TINY, "analysis": {**TINY["analysis"], "layers": ["hiden"]}}, tmp_path, StopSignals())
+        execute(with_layers("hiden"), tmp_path, StopSignals())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_without_layers_has_no_such_file(tmp_path):
-    execute({**TINY, "epochs": 1, "analysis": {**TINY["analysis"], "layers": []}}, tmp_path, StopSignals())
+    execute(with_layers(epochs=1), tmp_path, StopSignals())
     assert not (tmp_path / "layers.csv").exists()
     assert read_run(tmp_path).layers is None

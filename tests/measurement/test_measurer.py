@@ -4,26 +4,29 @@ import numpy as np
 import pytest
 import torch
 from helpers import reference
-from helpers.lab import few_images, settings_of, trainer_of
+from helpers.lab import few_images, trainer_of
 
 from nc_runner.columns import TIME_COLUMNS, metric_columns, snr_columns, wider_columns
 from nc_runner.data.dataset import Split
-from nc_runner.measurement.measurer import measure, respond, ridge_value
-from nc_runner.training.devices import images_at_a_time
+from nc_runner.errors import DivergedError
+from nc_runner.measurement.measurer import ridge_value
 from nc_runner.training.losses import cross_entropy, mse
+
+
+def measurer_of(*overrides, **ingredients):
+    return trainer_of(*overrides, **ingredients).measurer
 
 
 def measured_and_reference(loss):
     """A row, and the same numbers by definition from the samples."""
-    trainer = trainer_of(dataset=few_images(count=47), loss=loss)
-    settings = settings_of("analysis.batch_size=20")
-    row = measure(trainer.network, trainer.dataset, loss, settings, lambda: None)
-    network, data = trainer.network, trainer.dataset
+    measurer = measurer_of("analysis.batch_size=20", dataset=few_images(count=47), loss=loss)
+    row = measurer.measure().row
+    network, data = measurer.network, measurer.dataset
     features, labels, outputs = {}, {}, {}
     for name, split in (("train", data.train), ("test", data.test)):
-        h, out = respond(network, data, split, settings, lambda: None)
-        features[name], labels[name] = h.double().numpy(), split.labels.numpy()
-        outputs[name] = out.double().numpy()
+        samples = measurer.forward.respond(split)
+        features[name], labels[name] = samples.features.double().numpy(), split.labels.numpy()
+        outputs[name] = samples.outputs.double().numpy()
     W = network.classifier.weight.detach().double().numpy()
     b = network.classifier.bias.detach().double().numpy()
     h, y = features["train"], labels["train"]
@@ -59,13 +62,13 @@ def test_a_row_equals_the_definitions_on_the_samples(loss):
 def test_the_wider_columns_equal_the_definitions_on_the_samples():
     dataset = few_images(count=47)
     dataset = replace(dataset, ood=few_images(count=33, num_classes=3).train.images)
-    trainer = trainer_of(dataset=dataset)
-    settings = settings_of("analysis.metrics=all", "analysis.ood=fashionmnist", "analysis.batch_size=20")
-    network, data = trainer.network, trainer.dataset
-    row = measure(network, data, mse, settings, lambda: None)
+    overrides = ("analysis.metrics=all", "analysis.ood=fashionmnist", "analysis.batch_size=20")
+    measurer = measurer_of(*overrides, dataset=dataset)
+    network, data = measurer.network, measurer.dataset
+    row = measurer.measure().row
 
     def features(split):
-        return respond(network, data, split, settings, lambda: None).features.double().numpy()
+        return measurer.forward.respond(split).features.double().numpy()
 
     W, b = (part.detach().double().numpy() for part in network.classifier.parameters())
     h, y, test, test_y = (
@@ -81,16 +84,16 @@ def test_the_wider_columns_equal_the_definitions_on_the_samples():
     expected["test_nc1_cdnv"] = reference.nc1_cdnv(test, test_y, 10)
     ood = features(Split(data.ood, torch.zeros(33)))
     expected["nc5_ood_orthogonality"] = reference.nc5_ood_orthogonality(h, y.numpy(), 10, ood)
-    assert expected.keys() == set(wider_columns(settings["analysis"]))
+    assert expected.keys() == set(wider_columns("all", ood=True))
     assert set(row) | {"epoch", "lr", *TIME_COLUMNS} == set(metric_columns(10, tuple(expected)))
     for name, value in expected.items():
         assert row[name] == pytest.approx(value, rel=1e-7, abs=1e-12), name
 
 
 def test_responses_are_the_networks_eval_mode_outputs_and_last_layer_features():
-    trainer = trainer_of(dataset=few_images(count=47))
-    network, data = trainer.network, trainer.dataset
-    responses = respond(network, data, data.train, settings_of("analysis.batch_size=20"), lambda: None)
+    measurer = measurer_of("analysis.batch_size=20", dataset=few_images(count=47))
+    network, data = measurer.network, measurer.dataset
+    responses = measurer.forward.respond(data.train)
     network.model.eval()
     with torch.no_grad():
         outputs = network.model((data.train.images.float() / 255 - 0.5) / 0.5)
@@ -107,54 +110,68 @@ def test_a_row_has_every_column_but_those_that_training_adds():
     np.testing.assert_allclose([row[c] for c in snr_columns(10)], expected, rtol=1e-7)
 
 
-def test_one_forward_pass_over_each_split(monkeypatch):
-    trainer = trainer_of(dataset=few_images(count=47))
-    seen = []
-    trainer.network.model.register_forward_hook(lambda module, args, output: seen.append(len(args[0])))
-    settings = settings_of("analysis.batch_size=20")
-    pauses = []
-    measure(trainer.network, trainer.dataset, mse, settings, lambda: pauses.append(len(seen)))
+def test_one_forward_pass_over_each_split():
+    measurer = measurer_of("analysis.batch_size=20", dataset=few_images(count=47))
+    seen, pauses = [], []
+    measurer.network.model.register_forward_hook(lambda module, args, output: seen.append(len(args[0])))
+    measurer.measure(lambda: pauses.append(len(seen)))
     assert seen == [20, 20, 7, 10]
     assert pauses == [0, 1, 2, 3]  # one before each batch
 
 
 def test_large_images_go_through_the_network_a_few_at_a_time_on_a_cpu():
-    trainer = trainer_of("net=resnet8", dataset=few_images(size=64, count=20))
+    measurer = measurer_of("net=resnet8", dataset=few_images(size=64, count=20))
     seen = []
-    trainer.network.model.register_forward_hook(lambda module, args, output: seen.append(len(args[0])))
-    respond(trainer.network, trainer.dataset, trainer.dataset.train, trainer.settings, lambda: None)
+    measurer.network.model.register_forward_hook(lambda module, args, output: seen.append(len(args[0])))
+    measurer.forward.respond(measurer.dataset.train)
     assert seen == [10, 10]
-    sizes = (8, 28, 32, 96, 224)
-    assert [images_at_a_time(size, torch.device("cpu")) for size in sizes] == [512, 83, 64, 16, 16]
-    assert images_at_a_time(224, torch.device("cuda")) > 512
 
 
 def test_measuring_changes_neither_weights_nor_random_state():
-    trainer = trainer_of()
-    before = {name: value.clone() for name, value in trainer.network.model.state_dict().items()}
+    measurer = measurer_of()
+    before = {name: value.clone() for name, value in measurer.network.model.state_dict().items()}
     random_state = torch.get_rng_state()
-    measure(trainer.network, trainer.dataset, mse, trainer.settings, lambda: None)
+    measurer.measure()
     assert torch.get_rng_state().equal(random_state)
-    assert all(value.equal(before[name]) for name, value in trainer.network.model.state_dict().items())
+    assert all(value.equal(before[name]) for name, value in measurer.network.model.state_dict().items())
 
 
 def test_batch_size_of_the_measurement_does_not_matter():
-    trainer = trainer_of(dataset=few_images(count=47))
     rows = [
-        measure(trainer.network, trainer.dataset, mse, settings_of(f"analysis.batch_size={n}"), lambda: None)
+        measurer_of(f"analysis.batch_size={n}", dataset=few_images(count=47)).measure().row
         for n in (1, 16, 1000)
     ]
     assert rows[0] == pytest.approx(rows[2], rel=1e-4, abs=1e-6)
     assert rows[1] == pytest.approx(rows[2], rel=1e-4, abs=1e-6)
 
 
-def test_bf16_training_leaves_the_measurement_in_float32():
-    trainer = trainer_of("precision=bf16")
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=False):
-        responses = respond(
-            trainer.network, trainer.dataset, trainer.dataset.train, trainer.settings, lambda: None
-        )
-    assert responses.features.dtype == responses.outputs.dtype == torch.float32
+@pytest.mark.parametrize("classifier", ["gradient", "least_squares"])
+def test_a_callers_autocast_changes_no_bit_of_a_measurement(classifier):
+    overrides = (
+        "net=resnet8",
+        f"classifier={classifier}",
+        "analysis.metrics=all",
+        "analysis.layers=[layer1]",
+    )
+    plain, inside = measurer_of(*overrides), measurer_of(*overrides)
+    expected = plain.measure(with_layers=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        measurement = inside.measure(with_layers=True)
+        samples = inside.forward.respond(inside.dataset.train)
+    assert samples.features.dtype == samples.outputs.dtype == torch.float32
+    assert measurement == expected
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39])
+@pytest.mark.parametrize("place", ["hidden", "classifier"])
+def test_features_and_outputs_that_are_not_finite_are_a_divergence(place, value):
+    measurer = measurer_of("analysis.metrics=all")
+    with torch.no_grad():
+        measurer.network.model.get_submodule(place).bias[3] = value
+        if place == "hidden":
+            measurer.network.model.norm = torch.nn.Identity()  # it would hide it in the statistics of its own
+    with pytest.raises(DivergedError, match="features or outputs are not finite"):
+        measurer.measure()
 
 
 def test_the_precision_of_training_changes_no_bit_of_a_measurement():
@@ -165,7 +182,7 @@ def test_the_precision_of_training_changes_no_bit_of_a_measurement():
         trainer.network.classifier.register_forward_hook(
             lambda module, args, output, seen=seen: seen.append(torch.backends.cudnn.allow_tf32)
         )
-        rows.append(measure(trainer.network, trainer.dataset, mse, trainer.settings, lambda: None))
+        rows.append(trainer.measurer.measure().row)
         assert seen == [False, False]
     assert rows[0] == rows[1] == rows[2]
 

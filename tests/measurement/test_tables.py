@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from helpers.lab import few_images, trainer_of
-from nc_runner.experiment import rows as module
+from helpers.lab import few_images, settings_of
 
-from nc_runner.measurement.measurer import measure
+from nc_runner.measurement import tables as module
 from nc_runner.measurement.tables import Rows, home
-from nc_runner.training.losses import mse
+from nc_runner.training.run import build_trainer
 
 
 def test_batches_come_to_lie_in_one_table_in_order():
@@ -44,12 +43,10 @@ def test_what_would_fill_a_gpu_is_held_by_the_host(monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("classifier", ["gradient", "least_squares"])
 def test_a_measurement_with_its_features_on_the_host_has_the_same_numbers(monkeypatch, classifier):
-    trainer = trainer_of("net=resnet8", f"classifier={classifier}")
-    dataset = few_images(count=47).to("cuda")
-    trainer.network.model.to("cuda")
-    settings = trainer.settings | {"analysis": {**trainer.settings["analysis"], "metrics": "all"}}
+    settings = settings_of("net=resnet8", f"classifier={classifier}", "analysis.metrics=all", "batch_size=5")
+    trainer = build_trainer(settings, few_images(count=47).to("cuda"), torch.device("cuda"))
     rows = []
     for share in (0.5, 0.0):
         monkeypatch.setattr(module, "SHARE_OF_FREE_MEMORY", share)
-        rows.append(measure(trainer.network, dataset, mse, settings, lambda: None))
+        rows.append(trainer.measurer.measure().row)
     assert rows[0] == pytest.approx(rows[1], rel=1e-6, abs=1e-9)

@@ -142,7 +142,7 @@ def test_a_folder_deleted_in_mid_run_is_said(tmp_path):
             self.looks -= 1
             if self.looks == 0:
                 shutil.rmtree(folder)
-            return None
+            return
 
     with pytest.raises(RunFolderError, match=r"gone: was (it|the folder) moved or deleted"):
         execute(SETTINGS, folder, Deleting(8))
