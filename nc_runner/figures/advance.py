@@ -1,26 +1,25 @@
-"""Theory against training, free of any clock: does Phi(omega_j) advance equally for every j?
+"""Test of the central-path law on measured spectra: does Phi(omega_j) advance equally for every j?
 
-On the central path n Phi(omega_j) grows as fast as the flow's time, whatever that time is in epochs: so all
-Phi(omega_j, t) - Phi(omega_j, t0) are equal, or the spectrum does not move by the law (docs/dynamics.md).
-Phi is that of :func:`nc_runner.collapse.phi`, written in NumPy because figures do without torch.
+On the central path n Phi(omega_j) grows as fast as the flow's time, whatever that time is in epochs. So
+Phi(omega_j, t) - Phi(omega_j, t0) is the same for all j, or the spectrum does not follow the law
+(docs/dynamics.md). Phi is that of :func:`nc_runner.collapse.phi`, in NumPy because figures need no torch.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nc_runner.columns import snr_columns
+from nc_runner.figures.scales import FloatArray
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-
 
 def phi(omega: FloatArray, num_classes: int, law: str = "projected") -> FloatArray:
-    """C^2 log omega + C omega^2 + omega^4/4; of ``raw`` steps C^2 log omega + (C/2) omega^2.
+    """C^2 log omega + C omega^2 + omega^4/4; for the law ``raw`` C^2 log omega + (C/2) omega^2.
 
     NaN where omega is not a positive finite number.
     """
@@ -40,6 +39,7 @@ def phi_advance(
         rows: of ``metrics.csv``, sorted by epoch.
         num_classes: C.
         start: the epoch t0; None for the first row.
+        law: ``projected`` or ``raw``.
 
     Returns:
         epochs (T,), whose first is t0, and the advance (T, C-1); NaN where a spectrum was not finite.

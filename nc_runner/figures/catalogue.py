@@ -1,53 +1,22 @@
-"""The list of figures: what each draws, on which scale, under which words. Drawing is draw.py's."""
+"""The list of figures. A new figure is an entry here, or a new kind of figure in a module of its own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-from nc_runner.figures.style import BLACK, GREEN, PURPLE, VERMILION
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One column of ``metrics.csv`` as a line; what is drawn is ``offset + factor * value``.
-
-    ``colour`` None takes the loss's; ``style`` None takes the loss's too.
-    """
-
-    column: str
-    label: str = ""
-    style: str | None = None
-    colour: str | None = None
-    alpha: float = 1.0
-    factor: float = 1.0
-    offset: float = 0.0
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One figure.
-
-    ``per_loss``: the lines' colours tell terms apart, so each loss gets a figure of its own: ``name`` for
-    MSE, ``name_LOSS`` for the others. ``spectrum``: draws all SNR columns in place of ``curves``;
-    ``advance``: how far Phi of each has come since the terminal phase began, see advance.py.
-    ``by_layer``: draws ``layers.csv`` against depth (layers.py), of the runs that have one.
-    ``y_shared``: whether all panels have one y axis, or those of each data set. ``reading`` says below the
-    figure in the report what it shows.
-    """
-
-    name: str
-    title: str
-    y_label: str
-    curves: tuple[Curve, ...] = ()
-    log: bool = False
-    y_shared: Literal["all", "data set"] = "all"
-    per_loss: bool = False
-    spectrum: bool = False
-    advance: bool = False
-    by_layer: bool = False
-    says_ridge: bool = False
-    reading: str = ""
+from nc_runner.figures.base import Curve, RunFigure
+from nc_runner.figures.curves import CurveFigure, DecompositionFigure
+from nc_runner.figures.flow import (
+    FlowCurves,
+    FlowFigure,
+    FlowSpectrum,
+    asymptote,
+    exponents,
+    limit_exponent,
+    ratios,
+    same,
+)
+from nc_runner.figures.layers import LayerFigure
+from nc_runner.figures.spectrum import AdvanceFigure, SpectrumFigure
+from nc_runner.figures.style import BLACK, BLUE, GREEN, PURPLE, VERMILION
 
 
 def _means_and_classifier(measure: str) -> tuple[Curve, ...]:
@@ -61,129 +30,210 @@ def _percent_wrong(split: str, style: str) -> Curve:
     return Curve(f"{split}_accuracy", split, style, factor=-100.0, offset=100.0)
 
 
-def own_entry(column: str, log: bool) -> Entry:
-    """The figure of an own metric (``analysis.own``); nothing is known of it but its name."""
-    return Entry(f"own_{column}", f"{column} (own metric)", column, (Curve(column),), log)
-
-
-CATALOGUE = (
-    Entry(
-        "train_loss",
-        "Training loss",
-        "loss",
-        (Curve("train_loss"),),
+CATALOGUE: tuple[RunFigure, ...] = (
+    CurveFigure(
+        name="train_loss",
+        title="Training loss",
+        y_label="loss",
+        curves=(Curve("train_loss"),),
         log=True,
         reading="The mean loss over the whole train set, in evaluation mode.",
     ),
-    Entry(
-        "errors",
-        "Train and test error",
-        "error (%)",
-        (_percent_wrong("train", "solid"), _percent_wrong("test", "dashed")),
+    CurveFigure(
+        name="errors",
+        title="Train and test error",
+        y_label="error (%)",
+        curves=(_percent_wrong("train", "solid"), _percent_wrong("test", "dashed")),
         y_shared="data set",
-        reading="The share of images that the network gets wrong. The terminal phase begins where hardly "
-        "any train image is.",
+        reading="The share of images that the network classifies wrongly. The terminal phase begins when "
+        "the train error is almost zero.",
     ),
-    Entry(
-        "nc1",
-        "NC1: variability collapse",
-        r"$\mathrm{Tr}(\Sigma_W\,\Sigma_B^{+})\,/\,C$",
-        (Curve("nc1"),),
+    CurveFigure(
+        name="nc1",
+        title="NC1: variability collapse",
+        y_label=r"$\mathrm{Tr}(\Sigma_W\,\Sigma_B^{+})\,/\,C$",
+        curves=(Curve("nc1"),),
         log=True,
-        reading="Spread within classes against spread between them. Tends to 0 as features collapse to "
-        "their class means.",
+        reading="Variability within classes relative to the variability between them. Tends to 0 as features "
+        "collapse to their class means.",
     ),
-    Entry(
-        "nc2_equinorm",
-        "NC2: equal norms",
-        "std / mean of the norms",
-        _means_and_classifier("equinorm"),
-        reading="How unequal the norms of the class means are, and those of the classifier’s rows. Tends "
-        "to 0.",
+    CurveFigure(
+        name="nc2_equinorm",
+        title="NC2: equal norms",
+        y_label="std / mean of the norms",
+        curves=_means_and_classifier("equinorm"),
+        reading="Spread of the norms of the class means, and of the classifier’s rows. Tends to 0.",
     ),
-    Entry(
-        "nc2_equiangularity",
-        "NC2: equal angles",
-        "std of the cosines",
-        _means_and_classifier("equiangular"),
-        reading="How unequal the angles between classes are. Tends to 0 as all pairs come to stand at one "
-        "angle.",
+    CurveFigure(
+        name="nc2_equiangularity",
+        title="NC2: equal angles",
+        y_label="std of the cosines",
+        curves=_means_and_classifier("equiangular"),
+        reading="Spread of the angles between pairs of classes. Tends to 0 as all angles become equal.",
     ),
-    Entry(
-        "nc2_maxangle",
-        "NC2: maximal angles",
-        r"mean of $|\cos + 1/(C-1)|$",
-        _means_and_classifier("maxangle"),
-        reading="How far the angles are from the widest that C classes can have, cos = −1/(C−1). Tends to 0.",
+    CurveFigure(
+        name="nc2_maxangle",
+        title="NC2: maximal angles",
+        y_label=r"mean of $|\cos + 1/(C-1)|$",
+        curves=_means_and_classifier("maxangle"),
+        reading="Distance of the angles from the largest possible angle, cos = −1/(C−1). Tends to 0.",
     ),
-    Entry(
-        "nc3_self_duality",
-        "NC3: self-duality",
-        r"$\Vert\, W/\Vert W\Vert_F - \dot{M}^{T}/\Vert\dot{M}\Vert_F \,\Vert_F^2$",
-        (Curve("nc3_self_duality"),),
+    CurveFigure(
+        name="nc3_self_duality",
+        title="NC3: self-duality",
+        y_label=r"$\Vert\, W/\Vert W\Vert_F - \dot{M}^{T}/\Vert\dot{M}\Vert_F \,\Vert_F^2$",
+        curves=(Curve("nc3_self_duality"),),
         reading="Distance between the classifier and the class means, each scaled to norm 1. Tends to 0.",
     ),
-    Entry(
-        "nc4_ncc_mismatch",
-        "NC4: network against nearest class mean",
-        "mismatch (%)",
-        (
+    CurveFigure(
+        name="nc4_ncc_mismatch",
+        title="NC4: network against nearest class mean",
+        y_label="mismatch (%)",
+        curves=(
             Curve("nc4_ncc_mismatch", "train", "solid", factor=100.0),
             Curve("test_nc4_ncc_mismatch", "test", "dashed", alpha=0.55, factor=100.0),
         ),
         y_shared="data set",
-        reading="Images that the network and the nearest class mean put into different classes. Tends to "
-        "0 on train.",
+        reading="The share of images that the network and the nearest class mean classify differently. Tends "
+        "to 0 on the train set.",
     ),
-    Entry(
-        "mse_decomposition",
-        "Decomposition of the MSE",
-        r"$L$ and its terms",
-        (
+    DecompositionFigure(
+        name="mse_decomposition",
+        title="Decomposition of the MSE",
+        y_label=r"$L$ and its terms",
+        curves=(
             Curve("mse_total", "$L$", "solid", BLACK),
             Curve("mse_nc1", r"$L_{\mathrm{NC1}}$", "dashed", VERMILION),
             Curve("mse_nc23", r"$L_{\mathrm{NC2/3}}$", "dashdot", GREEN),
             Curve("mse_perp", r"$L_{\perp}$", "dotted", PURPLE),
         ),
         log=True,
-        per_loss=True,
-        says_ridge=True,
-        reading="What the loss is made of: spread within classes, places of the class means, and the "
-        "distance of the classifier from the least-squares one.",
+        reading="The terms of the loss: variability within classes, positions of the class means, and the "
+        "distance of the classifier from the least-squares classifier.",
     ),
-    Entry(
-        "least_squares_vs_perp",
-        "Distance from the central path",
-        "part of the MSE",
-        (
+    DecompositionFigure(
+        name="least_squares_vs_perp",
+        title="Distance from the central path",
+        y_label="part of the MSE",
+        curves=(
             Curve("mse_ls", r"$L_{\mathrm{LS}}$", "solid", GREEN),
             Curve("mse_perp", r"$L_{\perp}$", "dotted", PURPLE),
         ),
         log=True,
-        per_loss=True,
-        says_ridge=True,
-        reading="Loss of the least-squares classifier, and what the network’s own classifier adds to it. "
-        "Close to the central path that is negligible.",
+        reading="The loss of the least-squares classifier, and what the network’s own classifier adds to it. "
+        "Close to the central path the second is negligible.",
     ),
-    Entry(
-        "snr_spectrum",
-        "SNR spectrum",
-        r"$\omega_j$ of $\Sigma_W^{-1/2}\dot{M}$",
+    SpectrumFigure(
+        name="snr_spectrum",
+        title="SNR spectrum",
+        y_label=r"$\omega_j$ of $\Sigma_W^{-1/2}\dot{M}$",
         log=True,
-        per_loss=True,
-        spectrum=True,
-        reading="Singular values of the centred class means, seen through the covariance within classes. "
-        "They grow and draw together as features collapse.",
+        reading="Singular values of the centred class means, whitened by the within-class covariance. They "
+        "grow, and their ratios tend to 1, as features collapse.",
     ),
-    Entry(
-        "phi_advance",
-        "Clock-free test of the central-path law",
-        r"$\Phi(\omega_j, t) - \Phi(\omega_j, t_0)$",
+    AdvanceFigure(
+        name="phi_advance",
+        title="Test of the central-path law",
+        y_label=r"$\Phi(\omega_j, t) - \Phi(\omega_j, t_0)$",
         log=True,
-        per_loss=True,
-        spectrum=True,
-        advance=True,
-        reading="On the central path every direction of the spectrum advances equally: all lines would be "
-        "one.",
+        reading="On the central path Φ advances equally for every singular value: all lines are equal.",
     ),
 )
+
+LAYER_CATALOGUE: tuple[RunFigure, ...] = (
+    LayerFigure(
+        name="layers_nc1",
+        title="NC1 by layer",
+        y_label=r"$\mathrm{Tr}(\Sigma_W\,\Sigma_B^{+})\,/\,C$",
+        curves=(Curve("nc1"),),
+        log=True,
+        reading="NC1 of inner layers in forward order, one line for each of a few epochs.",
+    ),
+    LayerFigure(
+        name="layers_nc2_maxangle",
+        title="NC2 by layer: maximal angles",
+        y_label=r"mean of $|\cos + 1/(C-1)|$",
+        curves=(Curve("nc2_maxangle_means"),),
+        reading="Distance of the angles between the class means of inner layers from the largest possible, "
+        "one line for each of a few epochs.",
+    ),
+    LayerFigure(
+        name="layers_ncc_accuracy",
+        title="Nearest class mean by layer",
+        y_label="accuracy (%)",
+        curves=(
+            Curve("ncc_accuracy", "train", "solid", factor=100.0),
+            Curve("test_ncc_accuracy", "test", "dashed", factor=100.0),
+        ),
+        reading="The share of images that are nearest to the mean of their own class, layer by layer, one "
+        "line for each of a few epochs.",
+    ),
+)
+
+
+FLOW_CATALOGUE: tuple[FlowFigure, ...] = (
+    FlowSpectrum(
+        name="flow_spectrum",
+        title="SNR spectrum along the flow",
+        y_label=r"$\omega_j$ of $\Sigma_W^{-1/2}\dot{M}$",
+        log=True,
+        of_spectrum=same,
+        guide=asymptote,
+        guide_label="limit for late times",
+        reading="The spectrum grows along the flow; simulated points lie on the closed form.",
+    ),
+    FlowSpectrum(
+        name="flow_ratios",
+        title="SNR spectrum relative to its largest value",
+        y_label=r"$\omega_j\,/\,\omega_1$",
+        of_spectrum=ratios,
+        reading="Ratios to the largest value tend to 1: the class means tend to a simplex.",
+    ),
+    FlowSpectrum(
+        name="flow_exponents",
+        title="Local exponents of the SNR spectrum",
+        y_label=r"$\mathrm{d}\,\log\,\omega_j\,/\,\mathrm{d}\,\log\,t$",
+        of_spectrum=exponents,
+        guide=limit_exponent,
+        guide_label="1/4, raw: 1/2",
+        reading="Each value grows as a power of time whose exponent tends to 1/4, along the raw flow to 1/2.",
+    ),
+    FlowCurves(
+        name="flow_losses",
+        title="Least-squares loss along the flow",
+        y_label=r"$L_{\mathrm{LS}}$ and its terms",
+        log=True,
+        curves=(
+            Curve("mse_ls", r"$L_{\mathrm{LS}}$", "solid", BLACK),
+            Curve("mse_nc1", r"$L_{\mathrm{NC1}}$", "dashed", VERMILION),
+            Curve("mse_nc23", r"$L_{\mathrm{NC2/3}}$", "dashdot", GREEN),
+        ),
+        reading="The loss of the least-squares classifier and its two terms decrease along the flow.",
+    ),
+    FlowCurves(
+        name="flow_collapse",
+        title="Neural Collapse along the flow",
+        y_label="measures of collapse",
+        log=True,
+        curves=(
+            Curve("nc1", "NC1", "solid", VERMILION),
+            Curve("nc2_equinorm_means", "NC2 norms", "dashed", BLUE),
+            Curve("nc2_equiangular_means", "NC2 angles", "dotted", BLUE),
+            Curve("nc3_self_duality", "NC3", "dashdot", GREEN),
+            Curve("nc4_ncc_mismatch", "NC4 (share)", "dashed", PURPLE),
+        ),
+        caption="measured on the simulated features; a line ends where its measure is 0",
+        reading="The measures of Neural Collapse on the simulated features tend to 0.",
+    ),
+)
+
+
+def custom_figure(column: str, log: bool) -> CurveFigure:
+    """The figure of a custom metric (``analysis.custom``)."""
+    return CurveFigure(
+        name=f"custom_{column}",
+        title=f"{column} (custom metric)",
+        y_label=column,
+        curves=(Curve(column),),
+        log=log,
+    )

@@ -1,113 +1,122 @@
-"""Collapse against depth: a measure of each layer, in forward order, a line for each of some epochs."""
+"""Figures against depth: a measure of each inner layer in forward order, one line for each epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import ColorType
 
-from nc_runner.figures.advance import FloatArray
-from nc_runner.figures.catalogue import Curve, Entry
-from nc_runner.figures.grid import LegendEntry, Scale, linear_scale, log_scale, panel_grid
-from nc_runner.figures.panel import spectrum_colours
-from nc_runner.figures.style import (
-    LINE_STYLES,
-    data_set_name,
-    data_set_order,
-    loss_name,
-    network_name,
-    network_order,
-    printable,
-)
+from nc_runner.figures.base import Cells, Curve, RunFigure, spectrum_colours, thinness
+from nc_runner.figures.grid import Frame, LegendEntry
+from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale, log_scale
+from nc_runner.figures.style import LINE_STYLES, LossLook, printable
 from nc_runner.runs.reader import Run
 
-LAYER_CATALOGUE = (
-    Entry(
-        "layers_nc1",
-        "NC1 by layer",
-        r"$\mathrm{Tr}(\Sigma_W\,\Sigma_B^{+})\,/\,C$",
-        (Curve("nc1"),),
-        log=True,
-        per_loss=True,
-        by_layer=True,
-        reading="NC1 of inner layers in forward order, a line for each of some epochs.",
-    ),
-    Entry(
-        "layers_nc2_maxangle",
-        "NC2 by layer: maximal angles",
-        r"mean of $|\cos + 1/(C-1)|$",
-        (Curve("nc2_maxangle_means"),),
-        per_loss=True,
-        by_layer=True,
-        reading="Angles between the class means of inner layers against the widest possible, a line for "
-        "each of some epochs.",
-    ),
-    Entry(
-        "layers_ncc_accuracy",
-        "Nearest class mean by layer",
-        "accuracy (%)",
-        (
-            Curve("ncc_accuracy", "train", "solid", factor=100.0),
-            Curve("test_ncc_accuracy", "test", "dashed", factor=100.0),
-        ),
-        per_loss=True,
-        by_layer=True,
-        reading="Images nearest to their own class mean, layer by layer, a line for each of some epochs.",
-    ),
-)
 _EPOCHS = 5  # lines of one run and curve: more are hard to tell apart
 _LETTER = 0.062  # inches, of a tick label
 _CAPTION_LETTERS = 64
 
 
-def has_layers(run: Run) -> bool:
-    return run.layers is not None and len(run.layers) > 0
+@dataclass(frozen=True)
+class _Line:
+    run: Run
+    curve: Curve
+    epoch: int
+    depths: FloatArray
+    values: FloatArray  # NaN where they cannot be drawn
 
 
-def draw_layers(entry: Entry, loss: str | None, runs: Sequence[Run]) -> Figure | None:
-    """The figure of ``entry`` for runs of one loss, networks as rows, data sets as columns; None if empty."""
-    epochs = shown_epochs(runs)
-    lines = [line for run in runs for line in _lines(entry, run, epochs)]
-    if not lines:
-        return None
-    networks = sorted({run.cell[0] for run in runs}, key=network_order)
-    data_sets = sorted({run.cell[1] for run in runs}, key=data_set_order)
-    values = np.concatenate([y[np.isfinite(y)] for *_, y in lines])
-    low, high = float(values.min()), float(values.max())
-    names = _common_names(runs)
-    width = {1: 2.7, 2: 2.1}.get(len(data_sets), 1.3)
-    x_scales = [
-        _depth_scale([run for run in runs if run.cell[1] == data], names, width) for data in data_sets
-    ]
-    colours = dict(zip(epochs, spectrum_colours()(np.linspace(0.0, 0.9, len(epochs))), strict=True))
-    figure, panels = panel_grid(
-        [network_name(name) for name in networks],
-        [data_set_name(name) for name in data_sets],
-        title=entry.title if loss is None else f"{entry.title}, trained with {loss_name(loss)}",
-        y_label=entry.y_label,
-        x_label="layer" if _fits(names, width) else "depth of the layer",
-        caption="; ".join(_captions(entry, names, width)),
-        legend=[
-            LegendEntry(Line2D([], [], color=colour, linewidth=1.4), f"{'' if i else 'epoch '}{epoch}")
-            for i, (epoch, colour) in enumerate(colours.items())
-        ],
-        x_scales=x_scales,
-        y_scales=[log_scale(low, high) if entry.log else linear_scale(min(low, 0.0), high)] * len(data_sets),
-    )
-    for i, network in enumerate(networks):
-        for j, data in enumerate(data_sets):
-            here = [line for line in lines if line[0].cell[:2] == (network, data)]
-            if not here:
-                panels[i][j].set_facecolor("0.965")
-                panels[i][j].grid(False)
-            crowd = len({id(run) for run, *_ in here})
-            for _, curve, epoch, x, y in here:
-                _draw(panels[i][j], curve, colours[epoch], x, y, crowd)
-    return figure
+@dataclass(frozen=True, kw_only=True)
+class LayerFigure(RunFigure):
+    """Columns of layers.csv against depth."""
+
+    curves: tuple[Curve, ...]
+    per_loss: ClassVar[bool] = True
+
+    def shows(self, run: Run) -> bool:
+        return run.layers is not None and len(run.layers) > 0
+
+    def draw(self, title: str, runs: Sequence[Run], looks: Mapping[str, LossLook]) -> Figure | None:
+        epochs = shown_epochs(runs)
+        lines = [line for run in runs for line in self._lines(run, epochs)]
+        if not lines:
+            return None
+        cells = Cells(runs)
+        low = min(float(np.nanmin(line.values)) for line in lines)
+        high = max(float(np.nanmax(line.values)) for line in lines)
+        y_scale = log_scale(low, high) if self.log else linear_scale(min(low, 0.0), high)
+        axis = _DepthAxis(_common_names(runs), {1: 2.7, 2: 2.1}.get(len(cells.data_sets), 1.3))
+        colours = dict(zip(epochs, spectrum_colours()(np.linspace(0.0, 0.9, len(epochs))), strict=True))
+        frame = Frame(
+            cells.rows,
+            cells.columns,
+            title=title,
+            x_label="layer" if axis.named else "depth of the layer",
+            y_label=self.y_label,
+            x_scales=[axis.scale([r for r in runs if r.cell[1] == name]) for name in cells.data_sets],
+            y_scales=[y_scale] * len(cells.data_sets),
+            legend=[
+                LegendEntry(Line2D([], [], color=colour, linewidth=1.4), f"{'' if i else 'epoch '}{epoch}")
+                for i, (epoch, colour) in enumerate(colours.items())
+            ],
+            caption="; ".join([*self._styles(), *axis.caption()]),
+        )
+        figure, panels = frame.draw()
+        for panel, _, here in cells.fill(panels):
+            mine = [line for line in lines if line.run in here]
+            for line in mine:
+                _draw(panel, line, colours[line.epoch], len({line.run for line in mine}))
+        return figure
+
+    def _lines(self, run: Run, epochs: Sequence[int]) -> Iterator[_Line]:
+        if run.layers is None:
+            return
+        for epoch in epochs:
+            table = run.layers[run.layers["epoch"] == epoch]
+            for curve in self.curves:
+                raw = curve.offset + curve.factor * table[curve.column].to_numpy(np.float64)
+                values = drawable(raw, self.log)
+                if np.isfinite(values).any():
+                    yield _Line(run, curve, epoch, table["depth"].to_numpy(np.float64), values)
+
+    def _styles(self) -> Iterator[str]:
+        if len(self.curves) > 1:
+            yield ", ".join(f"{curve.label} {curve.style}" for curve in self.curves)
+
+
+@dataclass(frozen=True)
+class _DepthAxis:
+    """The x axis: the ``names`` of the layers where ``width`` inches are enough for them, else numbers."""
+
+    names: Sequence[str]
+    width: float
+
+    @property
+    def named(self) -> bool:
+        longest = max(map(len, self.names), default=0)
+        return bool(self.names) and (longest + 1.5) * _LETTER * len(self.names) <= self.width
+
+    def scale(self, runs: Sequence[Run]) -> Scale:
+        deepest = max(int(run.layers["depth"].max()) for run in runs if run.layers is not None)
+        ticks = tuple(float(depth) for depth in range(1, deepest + 1, -(-deepest // 12)))
+        labels = tuple(printable(self.names[int(t) - 1]) if self.named else f"{t:.0f}" for t in ticks)
+        margin = 0.45 if self.named else 0.04 * max(deepest - 1, 5)
+        return Scale(1 - margin, deepest + margin, ticks, labels)
+
+    def caption(self) -> Iterator[str]:
+        """Which layers the numbers are."""
+        if not self.names:
+            yield "measured layers in forward order"
+        elif not self.named:
+            whole = ", ".join(f"{depth} {name}" for depth, name in enumerate(self.names, start=1))
+            ends = f"1 {self.names[0]} … {len(self.names)} {self.names[-1]}, in forward order"
+            yield printable(whole if len(whole) <= _CAPTION_LETTERS else ends)
 
 
 def shown_epochs(runs: Sequence[Run]) -> list[int]:
@@ -120,67 +129,27 @@ def shown_epochs(runs: Sequence[Run]) -> list[int]:
     return sorted({measured[int(np.abs(logs - target).argmin())] for target in targets})
 
 
-def _lines(
-    entry: Entry, run: Run, epochs: Sequence[int]
-) -> Iterator[tuple[Run, Curve, int, FloatArray, FloatArray]]:
-    """(run, curve, epoch, depths, values) of each line, what cannot be drawn masked as NaN."""
-    for epoch in epochs if run.layers is not None else ():
-        assert run.layers is not None
-        table = run.layers[run.layers["epoch"] == epoch]
-        for curve in entry.curves:
-            y = curve.offset + curve.factor * table[curve.column].to_numpy(dtype=np.float64)
-            good = np.isfinite(y) & (np.abs(y) < 1e200) & ((y > 1e-200) if entry.log else True)
-            if good.any():
-                yield run, curve, epoch, table["depth"].to_numpy(np.float64), np.where(good, y, np.nan)
-
-
-def _draw(panel: Axes, curve: Curve, colour: Any, x: FloatArray, y: FloatArray, crowd: int) -> None:
-    panel.add_artist(
-        Line2D(
-            x,
-            y,
-            color=colour,
-            linestyle=LINE_STYLES[curve.style or "solid"],
-            linewidth=1.1 if crowd == 1 else 0.8,
-            alpha=1.0 if crowd == 1 else max(0.3, 1.1 / crowd**0.5),
-            marker="o",
-            markersize=2.2,
-            markerfacecolor=colour if curve.style != "dashed" else "white",
-            markeredgewidth=0.6,
-        )
-    )
-
-
 def _common_names(runs: Sequence[Run]) -> list[str]:
-    """The layers' names in forward order, where all runs have the same ones; else nothing."""
+    """The layers' names in forward order where all runs have the same ones, else none."""
     found = {
         tuple(run.layers.sort_values("depth")["layer"].unique()) for run in runs if run.layers is not None
     }
     return [str(name) for name in found.pop()] if len(found) == 1 else []
 
 
-def _fits(names: Sequence[str], width: float) -> bool:
-    """Whether the names stand side by side under a panel of ``width`` inches."""
-    return bool(names) and (max(map(len, names)) + 1.5) * _LETTER * len(names) <= width
-
-
-def _depth_scale(runs: Sequence[Run], names: Sequence[str], width: float) -> Scale:
-    deepest = max(int(run.layers["depth"].max()) for run in runs if run.layers is not None)
-    stride = -(-deepest // 12)
-    ticks = tuple(float(depth) for depth in range(1, deepest + 1, stride))
-    fits = _fits(names, width)
-    labels = tuple(printable(names[int(t) - 1]) if fits else f"{t:.0f}" for t in ticks)
-    margin = 0.45 if fits else 0.04 * max(deepest - 1, 5)
-    return Scale(1 - margin, deepest + margin, ticks, labels)
-
-
-def _captions(entry: Entry, names: Sequence[str], width: float) -> Iterator[str]:
-    """What the lines' styles mean, and which layers the numbers under the panels are."""
-    if len(entry.curves) > 1:
-        yield ", ".join(f"{curve.label} {curve.style}" for curve in entry.curves)
-    if not names:
-        yield "layers that the run measured, in forward order"
-    elif not _fits(names, width):
-        whole = ", ".join(f"{depth} {name}" for depth, name in enumerate(names, start=1))
-        ends = f"1 {names[0]} … {len(names)} {names[-1]}, in forward order"
-        yield printable(whole if len(whole) <= _CAPTION_LETTERS else ends)
+def _draw(panel: Axes, line: _Line, colour: ColorType, crowd: int) -> None:
+    width, alpha = thinness(crowd)
+    panel.add_artist(
+        Line2D(
+            line.depths,
+            line.values,
+            color=colour,
+            linestyle=LINE_STYLES[line.curve.style or "solid"],
+            linewidth=width,
+            alpha=alpha,
+            marker="o",
+            markersize=2.2,
+            markerfacecolor=colour if line.curve.style != "dashed" else "white",
+            markeredgewidth=0.6,
+        )
+    )

@@ -1,8 +1,8 @@
 """``report.html``: claims, runs, figures, settings and all rows in one page that needs nothing else.
 
-The page lies in ``page/`` as a template, a style sheet and a script. Names come from disk and may hold
-anything: the template escapes whatever is put into it, and the page's own security policy admits this one
-script and this one style sheet, and nothing from elsewhere.
+``page/`` holds the page as a template, a style sheet and a script. Names come from disk and may contain
+anything: the template escapes all text, and the page's security policy allows its own script and style sheet
+and nothing else.
 """
 
 from __future__ import annotations
@@ -12,31 +12,30 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from nc_runner import __version__
-from nc_runner.figures.claims import COMPARABLE, NEGLIGIBLE, VERDICTS, Judgement, overall, where
+from nc_runner.figures.catalogue import FLOW_CATALOGUE
+from nc_runner.figures.claims import COMPARABLE, INCONCLUSIVE, NEGLIGIBLE, VERDICTS, Judgement, Overall
 from nc_runner.figures.draw import jobs
-from nc_runner.figures.flow import CATALOGUE as FLOW_CATALOGUE
+from nc_runner.figures.judging import overall
 from nc_runner.figures.report_runs import (
-    cell,
-    columns_of,
     flow_name,
     number_text,
     packed,
     records,
     short_folders,
+    summary_columns,
     tidy_table,
 )
 from nc_runner.figures.style import data_set_name, loss_name, network_name, printable
-from nc_runner.figures.summary import TERMINAL_ACCURACY, summarise
+from nc_runner.figures.summary import TERMINAL_ACCURACY, displayed
 from nc_runner.runs.flows import FlowRun
 from nc_runner.runs.reader import Run
 from nc_runner.runs.record import STATES
@@ -67,10 +66,10 @@ def write_report(
 def render(
     runs: Sequence[Run], flows: Sequence[FlowRun], judgements: Sequence[Judgement], pictures: Path
 ) -> str:
-    """The page as text. ``runs`` and ``flows`` come in the order in which they are to be listed."""
+    """The page as text. ``runs`` and ``flows`` are listed in the given order."""
     names = short_folders([run.folder for run in runs] + [flow.folder for flow in flows])
-    lines = [summarise(run) | {"folder": names[run.folder]} for run in runs]
-    columns = columns_of(lines)
+    lines = [displayed(run) | {"folder": names[run.folder]} for run in runs]
+    columns = summary_columns(lines)
     table = tidy_table(runs, names)
     style, script = _source("report.css"), _source("report.js")
     environment = Environment(
@@ -86,14 +85,15 @@ def render(
         title=_title(runs, flows),
         facts=list(_facts(runs, flows)),
         claims=claims,
-        alone=all(len(claim["judgements"]) == 1 for claim in claims),
+        alone=all(len(claim.judgements) == 1 for claim in claims),
         tally=Counter(over.verdict for over in overall(judgements)),
         verdicts=VERDICTS,
+        inconclusive=INCONCLUSIVE,
         terminal=f"{100 * TERMINAL_ACCURACY:g} %",
         negligible=f"{NEGLIGIBLE:g}",
         comparable=f"{COMPARABLE:g}",
         columns=columns,
-        lines=[[cell(column, line) for column in columns] for line in lines],
+        lines=[[column.cell(line) for column in columns] for line in lines],
         figures=list(_figures(runs, pictures)),
         records=records(runs, flows, names),
         rows=len(table),
@@ -111,7 +111,7 @@ def _base64(content: bytes) -> str:
 
 
 def _hash(text: str) -> str:
-    """What a content security policy knows an inline script or style sheet by."""
+    """How a content security policy names an inline script or style sheet."""
     return "sha256-" + _base64(hashlib.sha256(text.encode()).digest())
 
 
@@ -129,7 +129,7 @@ def _facts(runs: Sequence[Run], flows: Sequence[FlowRun]) -> Iterator[tuple[str,
     if runs:
         states = Counter(run.state for run in runs)
         yield "State", ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
-    days = sorted(day for run in runs for day in _days(run.record))
+    days = sorted(time.date() for run in runs for time in (run.started, run.ended) if time)
     if days:
         yield "Trained", f"{days[0]} to {days[-1]}" if days[0] < days[-1] else f"{days[0]}"
     if flows:
@@ -142,45 +142,76 @@ def _listed(names: Iterator[str]) -> str:
     return ", ".join(different[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _days(record: Mapping[str, Any]) -> Iterator[date]:
-    for entry in ("started", "ended"):
-        try:
-            yield date.fromisoformat(str(record.get(entry))[:10])
-        except ValueError:
-            continue
+@dataclass(frozen=True)
+class _JudgementRow:
+    verdict: str
+    where: str
+    record: int | None  # the run's number in the list of settings
+    number: str
+    reason: str
 
 
-def _claims(runs: Sequence[Run], judgements: Sequence[Judgement]) -> Iterator[dict[str, Any]]:
-    """Each claim with its verdict over all, and the judgements behind it."""
-    numbers = {run.folder: number for number, run in enumerate(runs, start=1)}
+@dataclass(frozen=True)
+class _ClaimRow:
+    """A claim with its verdict over all runs, and the judgements that it follows from."""
+
+    over: Overall
+    judgements: list[_JudgementRow]
+
+    @property
+    def holds_in(self) -> str:
+        count = len(self.judgements)
+        kind = "run" if any(row.record for row in self.judgements) else "comparison"
+        return f"{self.over.holds} of {count} {kind}{'s' * (count > 1)}"
+
+    @property
+    def others(self) -> list[str]:
+        counts = (
+            (self.over.fails, "fails" if self.over.fails == 1 else "fail"),
+            (self.over.inconclusive, INCONCLUSIVE),
+        )
+        return [f"{count} {word}" for count, word in counts if count]
+
+    @property
+    def median(self) -> str:
+        return number_text(self.over.median)
+
+
+def _claims(runs: Sequence[Run], judgements: Sequence[Judgement]) -> Iterator[_ClaimRow]:
+    numbers = {run: number for number, run in enumerate(runs, start=1)}
     for over in overall(judgements):
-        mine = [judgement for judgement in judgements if judgement.claim is over.claim]
-        kind = "run" if any(judgement.run for judgement in mine) else "comparison"
-        rest = ((over.fails, "fails" if over.fails == 1 else "fail"), (over.untold, "cannot be told"))
-        yield {
-            "claim": over.claim,
-            "verdict": over.verdict,
-            "holds_in": f"{over.holds} of {len(mine)} {kind}{'s' * (len(mine) > 1)}",
-            "others": [f"{count} {word}" for count, word in rest if count],
-            "median": number_text(over.median),
-            "judgements": [
-                {
-                    "verdict": judgement.verdict,
-                    "where": printable(where(judgement)),
-                    "record": numbers.get(judgement.run.folder) if judgement.run else None,
-                    "number": number_text(judgement.number),
-                    "reason": printable(judgement.reason),
-                }
-                for judgement in mine
+        yield _ClaimRow(
+            over,
+            [
+                _JudgementRow(
+                    verdict=one.finding.verdict,
+                    where=printable(one.where),
+                    record=numbers.get(one.run) if one.run else None,
+                    number=number_text(one.finding.number),
+                    reason=printable(one.finding.reason),
+                )
+                for one in judgements
+                if one.claim is over.claim
             ],
-        }
+        )
 
 
-def _figures(runs: Sequence[Run], pictures: Path) -> Iterator[dict[str, Any]]:
-    """Every figure that ``pictures`` holds: its words, its size in points, and the picture itself."""
+@dataclass(frozen=True)
+class _Picture:
+    """A figure in the page: its words, its size in points, and the picture itself as a data URL."""
+
+    title: str
+    reading: str
+    width: int
+    height: int
+    source: str
+
+
+def _figures(runs: Sequence[Run], pictures: Path) -> Iterator[_Picture]:
+    """Every figure that ``pictures`` holds."""
     drawn = [run for run in runs if len(run.rows)]
-    known = [(job.name, job.title, job.entry.reading) for job in jobs(drawn)]
-    known += [(entry.name, entry.title, entry.reading) for entry in FLOW_CATALOGUE]
+    known = [(job.name, job.title, job.figure.reading) for job in jobs(drawn)]
+    known += [(figure.name, figure.title, figure.reading) for figure in FLOW_CATALOGUE]
     for name, title, reading in known:
         picture = pictures / f"{name}.svg"
         if not picture.exists():
@@ -188,10 +219,5 @@ def _figures(runs: Sequence[Run], pictures: Path) -> Iterator[dict[str, Any]]:
         content = picture.read_bytes()
         size = re.search(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', content)
         width, height = (math.ceil(float(side)) for side in size.groups()) if size else _USUAL_SIZE
-        yield {
-            "title": printable(title),
-            "reading": reading,
-            "width": width,
-            "height": height,
-            "source": f"data:image/svg+xml;base64,{_base64(content)}",
-        }
+        source = f"data:image/svg+xml;base64,{_base64(content)}"
+        yield _Picture(printable(title), reading, width, height, source)

@@ -1,4 +1,4 @@
-"""What the report says of each run: a line of the table of runs, its settings, and all its rows."""
+"""The runs in the report: a line of the table of runs, their settings, and all their rows."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nc_runner.figures.style import data_set_name, loss_name, network_name, printable
+from nc_runner.figures.style import cell_name, data_set_name, loss_name, network_name, printable
+from nc_runner.figures.summary import Summary, Value
 from nc_runner.runs.flows import FlowRun
 from nc_runner.runs.reader import Run
-from nc_runner.runs.record import COMPLETE, read_run_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-IDENTITY = ("net", "data", "loss", "run_lr", "seed", "folder")  # what a row of the tidy table begins with
+IDENTITY = ("net", "data", "loss", "run_lr", "seed", "folder")  # the first columns of the tidy table
 
-# Shown at first: the summary's column with its heading, its factor and its format.
+# The summary's columns that are shown at first: heading, factor, format.
 _SHOWN = {
     "net": ("Network", 1.0, ""),
     "data": ("Data", 1.0, ""),
@@ -41,13 +41,13 @@ _SHOWN = {
 }
 _NAMES = {"net": network_name, "data": data_set_name, "loss": loss_name}
 _WORDS = (*_NAMES, "state", "folder")
-_OWN = ("pid", "started", "ended", "seconds", "rows_digest")  # each run has its own: no difference to mark
+_DIFFERENT = ("pid", "started", "ended", "seconds", "rows_digest")  # in every run: not marked
 _LARGEST = 2**63  # a whole number above is text: a browser could not sort by it
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table of runs: an entry of the summary, how it is called and written."""
+    """A column of the table of runs: an entry of the summary, how it is named and written."""
 
     key: str
     label: str
@@ -56,8 +56,21 @@ class Column:
     shown: bool
     numeric: bool
 
+    def cell(self, line: Summary) -> tuple[str, str]:
+        """(what is shown, what is sorted by: empty where there is no value)."""
+        value = line.get(self.key)
+        if value is None:
+            return "–", ""
+        if not self.numeric or isinstance(value, str):
+            text = _NAMES.get(self.key, printable)(str(value))
+            return text, text
+        text = number_text(self.factor * value, self.form) if self.form else str(value)
+        if self.key == "epochs_done" and line.get("epochs") != value:
+            text += f" of {line.get('epochs') or '–'}"
+        return text, repr(value)
 
-def columns_of(lines: Sequence[Mapping[str, Any]]) -> list[Column]:
+
+def summary_columns(lines: Sequence[Summary]) -> list[Column]:
     """Those that are shown at first, then all others of the summary's ``lines``, under their own names."""
     keys = dict.fromkeys((*_SHOWN, *(key for line in lines for key in line)))
     result = []
@@ -69,22 +82,8 @@ def columns_of(lines: Sequence[Mapping[str, Any]]) -> list[Column]:
     return result
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) is float or (type(value) is int and abs(value) <= _LARGEST)
-
-
-def cell(column: Column, line: Mapping[str, Any]) -> tuple[str, str]:
-    """(what is shown, what is sorted by: empty where there is no value)."""
-    value = line.get(column.key)
-    if value is None or value != value:
-        return "–", ""
-    if not column.numeric:
-        text = _NAMES.get(column.key, printable)(str(value))
-        return text, text
-    text = number_text(column.factor * value, column.form) if column.form else str(value)
-    if column.key == "epochs_done" and line.get("epochs") != value:
-        text += f" of {printable(str(line.get('epochs')))}"
-    return text, repr(value)
+def _is_number(value: Value) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= _LARGEST)
 
 
 def number_text(value: float | None, form: str = ".3g") -> str:
@@ -94,63 +93,72 @@ def number_text(value: float | None, form: str = ".3g") -> str:
 
 
 def short_folders(folders: Sequence[Path]) -> dict[Path, str]:
-    """Each folder as seen from where they all lie: the page may be given away."""
+    """Each folder relative to the folder above all of them: nothing above it is in the page."""
     root = os.path.commonpath([folder.parent for folder in folders])
     return {folder: printable(os.path.relpath(folder, root)) for folder in folders}
 
 
-def records(runs: Sequence[Run], flows: Sequence[FlowRun], names: Mapping[Path, str]) -> list[dict[str, Any]]:
-    """Each run's settings, versions and circumstances, with a mark at those that differ between the runs."""
-    found = [(run_name(run), run.folder, run.state, entries(run.record)) for run in runs]
-    differing = _differing([table for *_, table in found])
-    found += [(flow_name(flow), flow.folder, COMPLETE, entries(read_run_file(flow.folder))) for flow in flows]
-    return [
-        {
-            "name": name,
-            "folder": names[folder],
-            "state": state,
-            "groups": {
-                group: [(key, value, (group, key) in differing) for key, value in pairs.items()]
-                for group, pairs in groups.items()
-            },
-        }
-        for name, folder, state, groups in found
+Groups = dict[str, dict[str, str]]  # the text of each entry, by group and dotted name
+
+
+@dataclass(frozen=True)
+class RunEntries:
+    """The settings, versions and circumstances of a run or a flow, as the page lists them.
+
+    ``differing`` holds (group, name) of the entries that differ between the runs.
+    """
+
+    name: str
+    folder: str
+    state: str
+    groups: Groups
+    differing: frozenset[tuple[str, str]] = frozenset()
+
+
+def records(runs: Sequence[Run], flows: Sequence[FlowRun], names: Mapping[Path, str]) -> list[RunEntries]:
+    """The entries of each run and flow. ``names``: their folders as they are shown."""
+    groups = [entries(run.content) for run in runs]
+    differing = _differing(groups)
+    found = [
+        RunEntries(run_name(run), names[run.folder], run.state, group, differing)
+        for run, group in zip(runs, groups, strict=True)
     ]
+    for flow in flows:
+        record = flow.record
+        found.append(RunEntries(flow_name(flow), names[flow.folder], record.state, entries(record.content)))
+    return found
 
 
-def _differing(tables: Sequence[Mapping[str, Mapping[str, str]]]) -> set[tuple[str, str]]:
-    """(group, name) of the entries that some runs have otherwise, or not at all."""
+def _differing(tables: Sequence[Groups]) -> frozenset[tuple[str, str]]:
+    """(group, name) of the entries that are not the same in all runs."""
     values: dict[tuple[str, str], list[str]] = {}
     for table in tables:
         for group, pairs in table.items():
             for key, value in pairs.items():
                 values.setdefault((group, key), []).append(value)
-    return {
+    return frozenset(
         (group, key)
         for (group, key), found in values.items()
-        if key not in _OWN and (len(set(found)) > 1 or len(found) < len(tables))
-    }
+        if key not in _DIFFERENT and (len(set(found)) > 1 or len(found) < len(tables))
+    )
 
 
 def run_name(run: Run) -> str:
-    net, data, loss = run.cell
-    lr, seed = run.settings.get("lr"), run.settings.get("seed")
-    place = f"{network_name(net)} on {data_set_name(data)}"
-    return printable(f"{place}, {loss_name(loss)}, lr {lr}, seed {seed}")
+    return printable(f"{cell_name(run.cell)}, lr {run.lr}, seed {run.seed}")
 
 
 def flow_name(flow: FlowRun) -> str:
     return "Flow, C = {}, P = {}, n = {}".format(*flow.sizes)
 
 
-def entries(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """What run.json says, by group, under dotted names as on nc-run's command line.
+def entries(record: Mapping[str, Any]) -> Groups:
+    """The entries of run.json by group, under dotted names as on nc-run's command line.
 
-    Left out is ``deciding``, the settings' part that the folder's name is made from.
+    Left out is the run's identity, which repeats settings.
     """
-    groups: dict[str, dict[str, str]] = {"Settings": {}, "Versions": {}, "Run": {}}
+    groups: Groups = {"Settings": {}, "Versions": {}, "Run": {}}
     pending: list[tuple[tuple[str, ...], Any]] = [
-        ((str(key),), value) for key, value in record.items() if key not in ("format", "deciding")
+        ((str(key),), value) for key, value in record.items() if key not in ("format", "identity", "deciding")
     ]
     while pending:
         path, value = pending.pop(0)
@@ -172,14 +180,13 @@ def entries(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 def tidy_table(runs: Sequence[Run], names: Mapping[Path, str]) -> pd.DataFrame:
     """All rows of all runs: :data:`IDENTITY`, then the columns of metrics.csv, empty where a run lacks one.
 
-    ``lr`` is that of the epoch, as in metrics.csv; ``run_lr`` the run's setting.
+    ``lr`` is the learning rate of the epoch, as in metrics.csv; ``run_lr`` is the run's setting.
     """
     import pandas as pd
 
     parts = [pd.DataFrame(columns=list(IDENTITY))]
     for run in runs:
-        settings = run.settings
-        values = (*run.cell, settings.get("lr"), settings.get("seed"), names[run.folder])
+        values = (*run.cell, run.lr, run.seed, names[run.folder])
         identity = {key: [value] * len(run.rows) for key, value in zip(IDENTITY, values, strict=True)}
         metrics = run.rows.drop(columns=list(IDENTITY), errors="ignore")
         parts.append(pd.DataFrame(identity, index=metrics.index).join(metrics))

@@ -1,4 +1,4 @@
-"""Several seeds of one setting, seen as one: their median, and their range."""
+"""Joins the seeds of one setting into a group, whose rows are their median."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass
+@dataclass(eq=False)
 class SeedGroup(Run):
-    """Finished runs that differ in their seed alone.
+    """Finished runs that differ only in their seed.
 
     ``rows`` and ``layers`` hold the median over the runs, column by column, at the epochs that all of them
-    measured; ``low`` and ``high`` the least and the greatest value, with the columns of ``rows``.
+    measured.
     """
 
     members: list[Run] = field(default_factory=list)
-    low: pd.DataFrame = field(default=None)  # type: ignore[assignment]
-    high: pd.DataFrame = field(default=None)  # type: ignore[assignment]
 
 
 def members(run: Run) -> list[Run]:
@@ -32,10 +30,10 @@ def members(run: Run) -> list[Run]:
 
 
 def group_seeds(runs: Sequence[Run]) -> list[Run]:
-    """``runs``, where those that differ in their seed alone are one :class:`SeedGroup`, at the first's place.
+    """``runs``, with a :class:`SeedGroup` in place of runs that differ only in their seed.
 
     Runs that are not finished stay alone: a median over them would change its meaning along the line. So do
-    runs that share a seed too (copies), and runs without a common epoch.
+    copies, which share the seed too, and runs without a common epoch.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -43,13 +41,13 @@ def group_seeds(runs: Sequence[Run]) -> list[Run]:
             groups.setdefault(run.variant, []).append(run)
     joined = {}
     for same in groups.values():
-        different = len({str(run.settings.get("seed")) for run in same}) == len(same) > 1
+        different = len({run.seed for run in same}) == len(same) > 1
         if different and len(common_epochs(same)):
-            joined.update({id(run): same for run in same})
+            joined.update(dict.fromkeys(same, same))
     return [
-        _join(joined[id(run)]) if id(run) in joined else run
+        _join(joined[run]) if run in joined else run
         for run in runs
-        if id(run) not in joined or run is joined[id(run)][0]
+        if run not in joined or run is joined[run][0]
     ]
 
 
@@ -64,19 +62,8 @@ def _join(runs: list[Run]) -> SeedGroup:
     epochs = common_epochs(runs)
     columns = [column for column in runs[0].rows.columns if all(column in run.rows for run in runs)]
     stacked = pd.concat([run.rows.loc[run.rows["epoch"].isin(epochs), columns] for run in runs])
-    at = stacked.groupby("epoch")
-    first = runs[0]
-    return SeedGroup(
-        first.folder,
-        first.state,
-        first.settings,
-        first.record,
-        at.median().reset_index(),
-        layers=_median_layers(runs),
-        members=list(runs),
-        low=at.min().reset_index(),
-        high=at.max().reset_index(),
-    )
+    rows = stacked.groupby("epoch").median().reset_index()
+    return SeedGroup(runs[0].content, runs[0].folder, rows, layers=_median_layers(runs), members=runs)
 
 
 def _median_layers(runs: Sequence[Run]) -> pd.DataFrame | None:

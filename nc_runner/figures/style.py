@@ -1,4 +1,4 @@
-"""How things look and are called: colours, line styles, names to print, order of networks and data sets."""
+"""Colours, line styles, printed names, and the order of networks, data sets and losses."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-# Okabe & Ito's colours, told apart by colour-blind readers. The losses' two are also far apart in lightness,
-# so that they stay apart in grey print.
+# Okabe & Ito's colours, which colour-blind readers can distinguish. The colours of the two losses also differ
+# in lightness, for grey print.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 BLACK, GREY = "#000000", "#666666"
 
@@ -18,6 +18,8 @@ LINE_STYLES: dict[str, Any] = {  # as matplotlib takes them
     "dashdot": (0.0, (5.0, 1.2, 1.0, 1.2)),
 }
 TERMINAL_PHASE_DASHES = (2.0, 2.0)
+
+LossLook = tuple[str, str]  # colour and line style
 
 _LOSS_LOOKS = {"mse": (BLUE, "solid"), "ce": (ORANGE, "dashed")}
 _OTHER_LOSS_LOOKS = ((GREEN, "dashdot"), (PURPLE, "dotted"), (SKY, "dashed"), (BLACK, "dashdot"))
@@ -37,7 +39,7 @@ _LONGEST_NAME = 24
 
 
 def printable(text: str) -> str:
-    """``text`` with a space for whatever breaks, hides or turns round what stands beside it.
+    """``text`` with a space for each character that breaks a line, hides or reverses text.
 
     >>> printable("a\\nb")
     'a b'
@@ -82,6 +84,15 @@ def loss_name(name: str) -> str:
     return _short(_LOSSES.get(name, name))
 
 
+def cell_name(cell: tuple[str, str, str]) -> str:
+    """
+    >>> cell_name(("resnet8", "digits", "mse"))
+    'ResNet8 on Digits, MSE'
+    """
+    net, data, loss = cell
+    return f"{network_name(net)} on {data_set_name(data)}, {loss_name(loss)}"
+
+
 def network_order(name: str) -> tuple[int, int, str]:
     """Sort key: VGG, ResNet, DenseNet, each by depth; then all others by name.
 
@@ -102,8 +113,8 @@ def loss_order(name: str) -> tuple[int, str]:
     return (list(_LOSSES).index(name), name) if name in _LOSSES else (len(_LOSSES), name)
 
 
-def loss_looks(losses: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """(colour, line style) of each loss. MSE and CE look the same in every figure."""
+def loss_looks(losses: Iterable[str]) -> dict[str, LossLook]:
+    """The look of each loss. MSE and CE look the same in every figure."""
     looks = dict(_LOSS_LOOKS)
     for name in sorted(set(losses) - set(looks)):
         looks[name] = _OTHER_LOSS_LOOKS[(len(looks) - len(_LOSS_LOOKS)) % len(_OTHER_LOSS_LOOKS)]

@@ -1,7 +1,7 @@
-"""The archive of ``nc-flow``: file and column names of a flow's folder. Imports no torch.
+"""The folder of a flow of ``nc-flow``: written, and read as a table. Imports no torch.
 
-The folder holds ``flow.csv`` (a row for each law and time) and ``run.json``, which says ``"kind": "flow"``.
-:func:`nc_runner.runs.find_runs` finds it among training runs; :func:`is_flow` tells the two apart.
+It holds ``flow.csv`` (a row for each law and time) and ``run.json``, in which ``"kind": "flow"``
+distinguishes it from a training run (:func:`is_flow`). :func:`nc_runner.runs.reader.find_runs` finds both.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from nc_runner.columns import COLUMNS
 from nc_runner.errors import RunFolderError
-from nc_runner.runs.record import COMPLETE, FORMAT, RUN_FILE, read_run_file
+from nc_runner.runs.reader import Record, read_record
+from nc_runner.runs.record import COMPLETE, FORMAT, RUN_FILE
 from nc_runner.runs.tables import write_atomically
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 FLOW_FILE = "flow.csv"
 KIND = "flow"
-LAWS = ("projected", "raw")
-SETTINGS = ("classes", "features", "samples", "spectrum", "seed", "laws", "times", "per_decade")
+Law = Literal["projected", "raw"]
+LAWS: tuple[Law, ...] = ("projected", "raw")
 
 MEASURES = tuple(
     column
@@ -56,33 +57,85 @@ def columns(count: int) -> tuple[str, ...]:
     return ("law", "time", *simulated_columns(count), *exact_columns(count), *MEASURES)
 
 
-def folder_name(settings: Mapping[str, Any]) -> str:
-    """The folder of a flow below the outputs folder, such as ``flow/C10-P16-n20-seed0-1f0c3a9b``."""
-    canonical = json.dumps({key: settings[key] for key in SETTINGS}, sort_keys=True)
-    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
-    sizes = f"C{settings['classes']}-P{settings['features']}-n{settings['samples']}"
-    return f"flow/{sizes}-seed{settings['seed']}-{digest}"
+@dataclass(frozen=True)
+class FlowSettings:
+    """Settings of a flow: C classes of n samples in P features, the spectrum at time 0, laws and times."""
+
+    classes: int
+    features: int
+    samples: int
+    spectrum: list[float]  # largest first
+    seed: int
+    laws: list[Law]
+    times: list[float]
+    per_decade: int
+    threads: int = 1  # of the CPU; the one setting that does not identify the flow
+
+    @property
+    def spectrum_length(self) -> int:
+        """J: how many singular values the centred means of C classes in R^P can have."""
+        return spectrum_length(self.classes, self.features)
+
+    @property
+    def folder_name(self) -> str:
+        """The folder below the outputs folder, such as ``flow/C10-P16-n20-seed0-1f0c3a9b``."""
+        identity = {key: value for key, value in asdict(self).items() if key != "threads"}
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        sizes = f"C{self.classes}-P{self.features}-n{self.samples}"
+        return f"flow/{sizes}-seed{self.seed}-{digest}"
+
+
+@dataclass(frozen=True)
+class FlowOutcome:
+    """The result of one law's simulation. ``difference``: the largest relative one from the closed form."""
+
+    law: Law
+    steps: int
+    difference: float
+    exponents: tuple[float, float]  # smallest and largest d log omega / d log t between the last two times
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FlowRow:
+    """A line of ``flow.csv``. ``measures`` has the keys :data:`MEASURES`."""
+
+    law: Law
+    time: float
+    simulated: list[float]
+    exact: list[float]
+    measures: Mapping[str, float]
+
+    def cells(self) -> list[str]:
+        """In the order of :func:`columns`, with all digits."""
+        numbers = (self.time, *self.simulated, *self.exact, *(self.measures[name] for name in MEASURES))
+        return [self.law, *(repr(float(number)) for number in numbers)]
 
 
 def write_flow(
-    folder: Path, settings: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], **record: Any
+    folder: Path,
+    settings: FlowSettings,
+    rows: Iterable[FlowRow],
+    outcomes: Sequence[FlowOutcome] = (),
+    versions: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a finished flow's folder. ``rows``: dicts with :func:`columns` as their keys; the table first.
+    """Write a finished flow's folder, the table first.
 
     Raises :class:`RunFolderError` where it cannot be written.
     """
     text = io.StringIO()
-    header = columns(spectrum_length(settings["classes"], settings["features"]))
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([row[key] if key == "law" else repr(float(row[key])) for key in header])
+    writer.writerow(columns(settings.spectrum_length))
+    writer.writerows(row.cells() for row in rows)
     content = {
         "format": FORMAT,
         "kind": KIND,
         "state": COMPLETE,
-        "settings": dict(settings),
-        **record,
+        "settings": asdict(settings),
+        "versions": dict(versions or {}),
+        "steps": {outcome.law: outcome.steps for outcome in outcomes},
+        "largest_difference": {outcome.law: outcome.difference for outcome in outcomes},
+        "seconds": {outcome.law: outcome.seconds for outcome in outcomes},
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,16 +152,21 @@ class FlowRun:
     """A flow's folder as read from disk. ``rows``: the table of ``flow.csv``, by law and time."""
 
     folder: Path
-    settings: dict[str, Any]
+    record: Record
+    sizes: tuple[int, int, int]  # (C, P, n)
+    seed: int
     rows: pd.DataFrame
 
     @property
-    def sizes(self) -> tuple[int, int, int]:
-        """(C, P, n)."""
-        return self.settings["classes"], self.settings["features"], self.settings["samples"]
+    def num_classes(self) -> int:
+        return self.sizes[0]
 
     @property
-    def laws(self) -> list[str]:
+    def spectrum_length(self) -> int:
+        return spectrum_length(*self.sizes[:2])
+
+    @property
+    def laws(self) -> list[Law]:
         present = set(self.rows["law"])
         return [law for law in LAWS if law in present]
 
@@ -118,22 +176,23 @@ class FlowRun:
         return rows
 
 
-def is_flow(record: Mapping[str, Any]) -> bool:
-    """Whether a ``run.json`` is a flow's."""
-    return record.get("kind") == KIND
+def is_flow(record: Record) -> bool:
+    """Whether a ``run.json`` is that of a flow."""
+    return record.content.get("kind") == KIND
 
 
 def read_flow(folder: Path) -> FlowRun:
     """Read a flow's folder. Raises :class:`RunFolderError` with the reason where it cannot be read."""
     import pandas as pd
 
-    settings = read_run_file(folder).get("settings")
+    record = read_record(folder)
     again = "remove the folder and call nc-flow again"
-    whole = ("classes", "features", "samples", "seed")
-    if not isinstance(settings, dict) or not all(type(settings.get(key)) is int for key in whole):
+    numbers = [record.settings.get(key) for key in ("classes", "features", "samples", "seed")]
+    classes, features, samples, seed = (number if type(number) is int else 0 for number in numbers)
+    if not all(type(number) is int for number in numbers):
         raise RunFolderError(f"{folder / RUN_FILE} is damaged: it lacks the flow's settings\n{again}")
     path = folder / FLOW_FILE
-    header = columns(spectrum_length(settings["classes"], settings["features"]))
+    header = columns(spectrum_length(classes, features))
     try:
         rows = pd.read_csv(path, dtype={name: str if name == "law" else float for name in header})
     except FileNotFoundError:
@@ -144,4 +203,4 @@ def read_flow(folder: Path) -> FlowRun:
     if absent or not len(rows) or not set(rows["law"]) <= set(LAWS):
         reason = f"it lacks {', '.join(absent)}" if absent else "it holds no rows of a known law"
         raise RunFolderError(f"{path} is damaged: {reason}\n{again}")
-    return FlowRun(folder, settings, rows)
+    return FlowRun(folder, record, (classes, features, samples), seed, rows)

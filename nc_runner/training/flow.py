@@ -1,13 +1,10 @@
-"""One flow, from its settings to a finished folder: initial features, both laws, measurements, record."""
+"""Runs one flow, from its settings to a finished folder: initial features, laws, measurements, record."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,59 +22,44 @@ from nc_runner.collapse import (
     snr_spectrum,
 )
 from nc_runner.runs import flows
+from nc_runner.runs.flows import FlowOutcome, FlowRow, FlowSettings, Law
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one law's simulation came to. ``difference``: the largest relative one from the closed form."""
+def run_flow(settings: FlowSettings, folder: Path) -> list[FlowOutcome]:
+    """Simulate and solve the flow of ``settings``, whose values are in range, and write ``folder``.
 
-    law: str
-    steps: int
-    difference: float
-    exponents: tuple[float, float]  # smallest and largest d log omega / d log t between the last two times
-    seconds: float
-
-
-def run_flow(settings: Mapping[str, Any], folder: Path) -> list[Outcome]:
-    """Simulate and solve the flow that ``settings`` describe, and write ``folder``.
-
-    ``settings`` has the keys :data:`nc_runner.runs.flows.SETTINGS`, with values in range, and ``threads``.
     Raises :class:`nc_runner.errors.RunFolderError` where the folder cannot be written.
     """
-    torch.set_num_threads(settings["threads"])
-    C, P, n = settings["classes"], settings["features"], settings["samples"]
-    spectrum = torch.tensor(settings["spectrum"], dtype=torch.float64)
-    times = torch.tensor(settings["times"], dtype=torch.float64)
-    start = initial_features(spectrum, C, P, n, settings["seed"])
-    names = flows.simulated_columns(len(spectrum)), flows.exact_columns(len(spectrum))
-    rows: list[dict[str, Any]] = []
+    torch.set_num_threads(settings.threads)
+    spectrum = torch.tensor(settings.spectrum, dtype=torch.float64)
+    start = initial_features(spectrum, settings.classes, settings.features, settings.samples, settings.seed)
+    rows: list[FlowRow] = []
     outcomes = []
-    for law in settings["laws"]:
-        began = time.perf_counter()
-        exact = central_path(spectrum, times, C, n, law)
-        simulated = torch.zeros_like(exact)
-        steps = 0
-        for i, (now, features, steps) in enumerate(simulate_flow(start, times, law)):  # noqa: B007
-            measures, simulated[i] = measure(features, len(spectrum))
-            omegas = {
-                **dict(zip(names[0], simulated[i].tolist(), strict=True)),
-                **dict(zip(names[1], exact[i].tolist(), strict=True)),
-            }
-            rows.append({"law": law, "time": now, **omegas, **measures})
-        difference = float((simulated / exact - 1).abs().max())
-        slopes = simulated[-2:].log().diff(dim=0) / times[-2:].log().diff()
-        exponents = float(slopes.min()), float(slopes.max())
-        outcomes.append(Outcome(law, steps, difference, exponents, time.perf_counter() - began))
-    flows.write_flow(
-        folder,
-        settings,
-        rows,
-        versions={"nc_runner": __version__, "python": platform.python_version(), "torch": torch.__version__},
-        steps={outcome.law: outcome.steps for outcome in outcomes},
-        largest_difference={outcome.law: outcome.difference for outcome in outcomes},
-        seconds={outcome.law: outcome.seconds for outcome in outcomes},
-    )
+    for law in settings.laws:
+        found, outcome = _follow(settings, spectrum, start, law)
+        rows += found
+        outcomes.append(outcome)
+    versions = {"nc_runner": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    flows.write_flow(folder, settings, rows, outcomes, versions)
     return outcomes
+
+
+def _follow(
+    settings: FlowSettings, spectrum: Tensor, start: Tensor, law: Law
+) -> tuple[list[FlowRow], FlowOutcome]:
+    """One law: the closed form and the simulation at every time."""
+    began = time.perf_counter()
+    times = torch.tensor(settings.times, dtype=torch.float64)
+    exact = central_path(spectrum, times, settings.classes, settings.samples, law)
+    simulated = torch.zeros_like(exact)
+    rows, steps = [], 0
+    for i, (now, features, steps) in enumerate(simulate_flow(start, times, law)):  # noqa: B007
+        measures, simulated[i] = measure(features, len(spectrum))
+        rows.append(FlowRow(law, now, simulated[i].tolist(), exact[i].tolist(), measures))
+    difference = float((simulated / exact - 1).abs().max())
+    slopes = simulated[-2:].log().diff(dim=0) / times[-2:].log().diff()
+    exponents = float(slopes.min()), float(slopes.max())
+    return rows, FlowOutcome(law, steps, difference, exponents, time.perf_counter() - began)
 
 
 def measure(features: Tensor, count: int) -> tuple[dict[str, float], Tensor]:

@@ -93,7 +93,6 @@ def test_help_and_bad_arguments_answer_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "RUNS"),
         (["{here}/none"], "is not a folder"),
         (["{here}/file.txt"], "is not a folder"),
         (["{here}"], "no runs in"),

@@ -1,10 +1,11 @@
-"""The clock-free test: spectra that move by the law give one line and no spread, others do not."""
+"""The test of the central-path law: spectra that move by the law give one line and no spread, others do not."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from helpers.drawn import written
 from helpers.synthetic import write_run
 from matplotlib.collections import LineCollection
 
@@ -65,7 +66,7 @@ def test_the_summary_counts_from_the_terminal_phase_or_else_from_the_first_row(t
 def test_the_figure_draws_the_advance_of_every_omega_and_says_what_t0_is(tmp_path):
     run = lawful_run(tmp_path, train_accuracy=lambda epoch: float(epoch >= 10))
     (job,) = (job for job in draw.jobs([run]) if job.name == "phi_advance")
-    figure = draw.draw_figure(job, [run])
+    figure = job.draw([run])
     (panel,) = figure.axes
     (lines,) = (artist for artist in panel.get_children() if isinstance(artist, LineCollection))
     _, advance = phi_advance(run.rows, 4, 10)
@@ -73,4 +74,4 @@ def test_the_figure_draws_the_advance_of_every_omega_and_says_what_t0_is(tmp_pat
     for j, segment in enumerate(lines.get_segments()):
         np.testing.assert_allclose(segment[:, 1], advance[1:, j])
         assert segment[0, 0] == 11
-    assert any("terminal phase" in text.get_text() for text in figure.texts)
+    assert any("first epoch of the terminal phase" in words for words in written(figure))

@@ -9,7 +9,9 @@ from helpers.synthetic import write_run
 from rich.console import Console
 
 from nc_runner.figures import claims
-from nc_runner.figures.claims import FAILS, HOLDS, UNTOLD, judge, overall
+from nc_runner.figures.claims import FAILS, HOLDS, INCONCLUSIVE
+from nc_runner.figures.claims_table import print_claims, write_claims
+from nc_runner.figures.judging import judge, overall
 from nc_runner.runs.reader import read_run
 from nc_runner.runs.record import DIVERGED, FAILED, INTERRUPTED, RUNNING
 
@@ -23,13 +25,13 @@ def accuracy(reached):
     return {"train_accuracy": lambda epoch: 1.0 if epoch >= reached else 0.5}
 
 
-def verdict(runs, key):
+def finding(runs, key):
     (judgement,) = [j for j in judge(runs) if j.claim.key == key]
-    return judgement
+    return judgement.finding
 
 
 def of_one_run(tmp_path, key, **options):
-    return verdict(read(write_run(tmp_path, epochs=10, **options)), key)
+    return finding(read(write_run(tmp_path, epochs=10, **options)), key)
 
 
 @pytest.mark.parametrize("column", list(claims.MEASURES))
@@ -39,38 +41,38 @@ def test_a_measure_is_judged_by_its_last_row_against_the_first_and_against_the_s
     values = {1: 8.0, 4: 2.0, 10: 4.0}  # falls over training, but rises after the phase began at epoch 4
     change = {**accuracy(4), column: lambda epoch: values.get(epoch, 3.0)}
     runs = read(write_run(tmp_path, epochs=10, change=change))
-    training, phase = verdict(runs, f"{column}_falls"), verdict(runs, f"{column}_falls_in_phase")
+    training, phase = finding(runs, f"{column}_falls"), finding(runs, f"{column}_falls_in_phase")
     assert (training.verdict, training.number, training.reason) == (HOLDS, 0.5, "8 → 4")
     assert (phase.verdict, phase.number, phase.reason) == (FAILS, 2.0, "2 → 4")
 
 
-def test_no_fall_at_all_fails_and_zero_throughout_cannot_be_told(tmp_path):
+def test_no_fall_at_all_fails_and_zero_throughout_is_inconclusive(tmp_path):
     same = of_one_run(tmp_path / "a", "nc1_falls", change={"nc1": 0.5})
     assert (same.verdict, same.number) == (FAILS, 1.0)
     zero = of_one_run(tmp_path / "b", "nc4_ncc_mismatch_falls", change={"nc4_ncc_mismatch": 0.0})
-    assert (zero.verdict, zero.number, zero.reason) == (UNTOLD, None, "it is 0 from the start")
+    assert (zero.verdict, zero.number, zero.reason) == (INCONCLUSIVE, None, "it is 0 from the start")
     rising = of_one_run(tmp_path / "c", "nc1_falls", change={"nc1": lambda epoch: float(epoch > 5)})
     assert (rising.verdict, rising.number) == (FAILS, math.inf)
     undefined = of_one_run(tmp_path / "d", "nc1_falls", change={"nc1": math.nan})
-    assert undefined.verdict == UNTOLD
+    assert undefined.verdict == INCONCLUSIVE
 
 
-def test_without_a_terminal_phase_its_claims_cannot_be_told(tmp_path):
+def test_without_a_terminal_phase_its_claims_are_inconclusive(tmp_path):
     never = {"train_accuracy": 0.9876}
     for key in ("nc1_falls_in_phase", "perp_negligible", "test_accuracy_rises_in_phase"):
         judgement = of_one_run(tmp_path / key, key, change=never)
-        assert (judgement.verdict, judgement.number) == (UNTOLD, None)
-        assert judgement.reason == "the terminal phase was not reached (train accuracy 98.76 % at best)"
+        assert (judgement.verdict, judgement.number) == (INCONCLUSIVE, None)
+        assert judgement.reason == "the terminal phase was not reached (train accuracy at most 98.76 %)"
     at_the_end = of_one_run(tmp_path / "end", "nc1_falls_in_phase", change=accuracy(10))
     assert at_the_end.reason == "the terminal phase began with the last measured epoch"
     assert of_one_run(tmp_path / "still", "nc1_falls", change=never).verdict == HOLDS
 
 
 @pytest.mark.parametrize("state", [RUNNING, INTERRUPTED, DIVERGED, FAILED])
-def test_an_unfinished_run_tells_nothing(tmp_path, state):
+def test_an_unfinished_run_is_inconclusive(tmp_path, state):
     runs = read(write_run(tmp_path, epochs=10, rows=6, state=state, change=accuracy(2)))
-    assert {judgement.verdict for judgement in judge(runs)} == {UNTOLD}
-    assert judge(runs)[0].reason == f"the run is {state}, at epoch 6 of 10"
+    assert {judgement.finding.verdict for judgement in judge(runs)} == {INCONCLUSIVE}
+    assert judge(runs)[0].finding.reason == f"the run is {state}, at epoch 6 of 10"
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.099, HOLDS), (0.1, FAILS), (5.0, FAILS)])
@@ -116,23 +118,23 @@ def losses(tmp_path, mse, ce, **options):
     ],
 )
 def test_mse_beside_ce_compares_medians_over_seeds(tmp_path, mse, ce, number, expected):
-    judgement = verdict(losses(tmp_path, mse, ce), "mse_comparable_to_ce")
-    assert (judgement.verdict, judgement.run) == (expected, None)
-    assert judgement.number == pytest.approx(number)
+    found = finding(losses(tmp_path, mse, ce), "mse_comparable_to_ce")
+    assert found.verdict == expected
+    assert found.number == pytest.approx(number)
 
 
 def test_mse_beside_ce_needs_one_finished_setting_of_each(tmp_path):
     runs = losses(tmp_path / "a", [0.9], [0.9])
     several = [*runs, *read(write_run(tmp_path / "b", loss="ce", lr=0.3, epochs=4))]
-    judgement = verdict(several, "mse_comparable_to_ce")
-    assert judgement.verdict == UNTOLD
+    judgement = finding(several, "mse_comparable_to_ce")
+    assert judgement.verdict == INCONCLUSIVE
     assert "--select best-test" in judgement.reason
     stopped = [runs[0], *read(write_run(tmp_path / "c", loss="ce", epochs=4, rows=2, state="diverged"))]
-    assert verdict(stopped, "mse_comparable_to_ce").reason == "CE: the run is diverged, at epoch 2 of 4"
+    assert finding(stopped, "mse_comparable_to_ce").reason == "CE: the run is diverged, at epoch 2 of 4"
     assert not [j for j in judge(runs[:1]) if j.claim is claims.MSE_AND_CE]
 
 
-def test_over_all_runs_one_failure_fails_and_untold_runs_do_not_count(tmp_path):
+def test_over_all_runs_one_failure_fails_and_inconclusive_runs_do_not_count(tmp_path):
     falling, rising = (lambda epoch: 1 / epoch), (lambda epoch: float(epoch))
     first = read(write_run(tmp_path, seed=0, epochs=10, change={"nc1": falling}))
     second = read(write_run(tmp_path, seed=1, epochs=10, rows=3, state="running", change={"nc1": falling}))
@@ -140,33 +142,33 @@ def test_over_all_runs_one_failure_fails_and_untold_runs_do_not_count(tmp_path):
 
     def nc1(runs):
         (line,) = [line for line in overall(judge(runs)) if line.claim.key == "nc1_falls"]
-        return line.verdict, line.holds, line.fails, line.untold, line.median
+        return line.verdict, line.holds, line.fails, line.inconclusive, line.median
 
     assert nc1(first + second) == (HOLDS, 1, 0, 1, pytest.approx(0.1))
     assert nc1(first + second + third) == (FAILS, 1, 1, 1, pytest.approx(5.05))
-    assert nc1(second) == (UNTOLD, 0, 0, 1, None)
+    assert nc1(second) == (INCONCLUSIVE, 0, 0, 1, None)
 
 
 def test_claims_csv_has_a_line_for_each_judgement(tmp_path):
     runs = read(write_run(tmp_path, loss="mse", epochs=10), write_run(tmp_path, loss="ce", epochs=10))
     judgements = judge(runs)
-    path = claims.write_claims(judgements, tmp_path)
+    path = write_claims(judgements, tmp_path)
     lines = list(csv.DictReader(path.open(newline="", encoding="utf-8")))
     assert len(lines) == len(judgements) == 2 * (2 * 9 + 1) + 1 + 1
     for line, judgement in zip(lines, judgements, strict=True):
         assert line["claim"] == judgement.claim.key
-        assert line["verdict"] == judgement.verdict
-        assert line["number"] == ("" if judgement.number is None else str(judgement.number))
+        assert line["verdict"] == judgement.finding.verdict
+        assert line["number"] == ("" if judgement.finding.number is None else str(judgement.finding.number))
     assert lines[-1]["folder"] == ""
 
 
 def test_the_terminal_table_fits_80_columns_and_says_how_many_hold(tmp_path):
     runs = read(write_run(tmp_path, seed=0, epochs=10), write_run(tmp_path, seed=1, epochs=10))
     console = Console(file=io.StringIO(), width=80)
-    claims.print_claims(overall(judge(runs)), console)
+    print_claims(overall(judge(runs)), console)
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     nc1 = next(line for line in lines if line.startswith("NC1 "))
     assert "holds 2/2" in nc1
-    claims.print_claims([], empty := Console(file=io.StringIO()))
+    print_claims([], empty := Console(file=io.StringIO()))
     assert empty.file.getvalue() == ""

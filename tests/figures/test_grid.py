@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from helpers.drawn import legend, legend_words, texts
 from matplotlib.lines import Line2D
 
-from nc_runner.figures.grid import LegendEntry, linear_scale, log_scale, panel_grid
+from nc_runner.figures.grid import Frame, LegendEntry
+from nc_runner.figures.scales import drawable, linear_scale, log_scale
 
 
 @pytest.mark.parametrize("high", [1e-9, 0.37, 1.0, 42.0, 350.0, 1e6, 1e150])
@@ -40,21 +42,28 @@ def test_clamping_moves_what_lies_outside_to_the_limits_and_keeps_gaps():
     scale = log_scale(1e-2, 1.0)
     moved = scale.clamp(np.array([1e-30, 0.1, 1e30, math.nan]))
     np.testing.assert_allclose(moved, [scale.low, 0.1, scale.high, math.nan])
-    assert linear_scale(0, 1).clamp(1e99, slack=2.0) < 4
+    assert linear_scale(0, 1).clamp(np.array(1e99), slack=2.0) < 4
+
+
+def test_what_an_axis_cannot_show_is_masked():
+    values = np.array([1.0, 0.0, -1.0, 1e-300, 1e300, math.inf, math.nan])
+    np.testing.assert_array_equal(drawable(values, log=True), [1.0, *[math.nan] * 6])
+    np.testing.assert_array_equal(drawable(values, log=False), [1.0, 0.0, -1.0, 1e-300, *[math.nan] * 3])
 
 
 def _grid(rows, columns, labels=("MSE", "CE")):
-    return panel_grid(
+    frame = Frame(
         rows,
         columns,
         title="A title",
         y_label="$y$",
         x_label="epoch",
-        caption="",
         legend=[LegendEntry(Line2D([], []), label) for label in labels],
         x_scales=[linear_scale(0, 350, whole=True)] * len(columns),
         y_scales=[log_scale(1e-4, 1.0)] * len(columns),
+        caption="a caption",
     )
+    return frame.draw()
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 5), (6, 1), (1, 7)])
@@ -63,7 +72,7 @@ def test_panels_and_texts_lie_inside_the_figure_and_panels_do_not_overlap(rows, 
     figure.canvas.draw()
     whole = figure.bbox
     boxes = [axes.bbox for row in panels for axes in row]
-    for box in boxes + [text.get_window_extent() for text in figure.texts if text.get_text()]:
+    for box in boxes + [text.get_window_extent() for text in texts(figure)]:
         assert whole.x0 <= box.x0
         assert box.x1 <= whole.x1
         assert whole.y0 <= box.y0
@@ -90,7 +99,7 @@ def test_tick_labels_stand_only_at_the_outer_panels():
 
 def test_a_legend_with_many_entries_stays_inside_the_figure():
     figure, _ = _grid(["a"], ["b"], [f"a loss with a rather long name {i}" for i in range(6)])
-    box = figure.legends[0].get_window_extent()
+    box = legend(figure).get_window_extent()
     assert figure.bbox.x0 <= box.x0
     assert box.x1 <= figure.bbox.x1
 
@@ -98,6 +107,6 @@ def test_a_legend_with_many_entries_stays_inside_the_figure():
 def test_names_with_dollars_and_underscores_are_shown_as_they_are():
     figure, _ = _grid(["a$b$c", "d"], ["e"], ["_hidden$x$", "CE"])
     figure.canvas.draw()
-    title = next(text for text in figure.texts if text.get_text() == "a$b$c")
+    title = next(text for text in texts(figure) if text.get_text() == "a$b$c")
     assert not title.get_parse_math()
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["_hidden$x$", "CE"]
+    assert legend_words(figure) == ["_hidden$x$", "CE"]

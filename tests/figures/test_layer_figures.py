@@ -2,26 +2,25 @@
 
 import numpy as np
 import pytest
-from helpers.drawn import figure_of, lines, read
+from helpers.drawn import figure_of, legend_words, lines, read, written
 from helpers.synthetic import write_run
 
 from nc_runner.columns import LAYER_COLUMNS
 from nc_runner.commands import plot
 from nc_runner.figures import draw
-from nc_runner.figures.layers import LAYER_CATALOGUE, shown_epochs
+from nc_runner.figures.catalogue import LAYER_CATALOGUE
+from nc_runner.figures.layers import shown_epochs
 
 FEW = ("stem", "layer1", "layer2", "layer3")
 MANY = tuple(f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(4))
 
 
 def words(figure):
-    return [text.get_text() for text in figure.texts], [
-        text.get_text() for text in figure.legends[0].get_texts()
-    ]
+    return written(figure), legend_words(figure)
 
 
 def test_every_curve_names_a_column_of_the_archive():
-    assert {curve.column for entry in LAYER_CATALOGUE for curve in entry.curves} <= set(LAYER_COLUMNS)
+    assert {curve.column for figure in LAYER_CATALOGUE for curve in figure.curves} <= set(LAYER_COLUMNS)
 
 
 def test_a_few_epochs_far_apart_on_a_log_scale_with_the_first_and_the_last(tmp_path):
@@ -65,7 +64,7 @@ def test_networks_are_rows_losses_have_figures_and_runs_without_layers_are_left_
         write_run(tmp_path, "resnet20", loss="ce", epochs=3, layers=MANY),
         write_run(tmp_path, "vgg11", "mnist", loss="mse", epochs=3),
     )
-    names = [job.name for job in draw.jobs(runs) if job.entry.by_layer]
+    names = [job.name for job in draw.jobs(runs) if job.figure in LAYER_CATALOGUE]
     assert names == ["layers_nc1_ce", "layers_nc2_maxangle_ce", "layers_ncc_accuracy_ce"]
     figure = figure_of("layers_nc1_ce", runs)
     assert [len(lines(axes)[0].get_xdata()) for axes in figure.axes] == [4, 12]

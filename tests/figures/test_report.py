@@ -15,7 +15,8 @@ import pytest
 from helpers.synthetic import write_run
 
 from nc_runner.figures import report
-from nc_runner.figures.claims import CLAIMS, UNTOLD, judge, overall
+from nc_runner.figures.claims import CLAIMS, INCONCLUSIVE
+from nc_runner.figures.judging import judge, overall
 from nc_runner.figures.report_runs import IDENTITY, entries, short_folders, tidy_table
 from nc_runner.figures.summary import by_cell, summarise
 from nc_runner.runs import flows
@@ -83,8 +84,8 @@ def test_the_head_says_what_was_run_and_when(tmp_path):
         write_run(tmp_path, "resnet18", "mnist", "ce", epochs=4, rows=2, state="interrupted"),
         write_run(tmp_path, "resnet18", "cifar10", epochs=4),
     )
-    runs[0].record |= {"started": "2026-03-01T23:00:00+00:00", "ended": "2026-03-02T01:00:00+00:00"}
-    runs[1].record["started"] = "soon"
+    runs[0].content |= {"started": "2026-03-01T23:00:00+00:00", "ended": "2026-03-02T01:00:00+00:00"}
+    runs[1].content["started"] = "soon"
     text = Page(page_of(runs, tmp_path)).text
     for words in (
         "Neural Collapse in 3 runs",
@@ -111,15 +112,15 @@ def test_every_claim_stands_with_its_verdict_and_those_of_its_runs(tmp_path):
         assert row.startswith(f" {over.claim.statement} {over.verdict} {many}")
         assert f"{over.median:.3g}" in row
         assert f"{over.claim.number}: {over.claim.holds_if}" in row
-    for judgement in judgements:
-        assert f"{judgement.verdict} {judgement.number:.3g} {judgement.reason}" in text
+    for found in (judgement.finding for judgement in judgements):
+        assert f"{found.verdict} {found.number:.3g} {found.reason}" in text
 
 
-def test_claims_that_cannot_be_told_say_why(tmp_path):
+def test_inconclusive_claims_give_the_reason(tmp_path):
     runs = read(write_run(tmp_path, rows=3, state="running"))
     page = Page(page_of(runs, tmp_path))
-    assert "None of the claims can be told from these runs" in page.text
-    assert all(over.verdict == UNTOLD for over in overall(judge(runs)))
+    assert "These runs are inconclusive for all claims" in page.text
+    assert all(over.verdict == INCONCLUSIVE for over in overall(judge(runs)))
     assert page.text.count("the run is running, at epoch 3 of 350") >= len(judge(runs))
 
 
@@ -152,7 +153,7 @@ def test_the_figures_are_in_the_page_in_the_order_of_the_catalogue(tmp_path):
     assert [a["alt"] for a in images] == [
         "Training loss",
         "NC1: variability collapse",
-        "SNR spectrum against its largest value",
+        "SNR spectrum relative to its largest value",
     ]
     for image in images:
         assert base64.b64decode(image["src"].removeprefix("data:image/svg+xml;base64,")) == SVG
@@ -162,7 +163,7 @@ def test_the_figures_are_in_the_page_in_the_order_of_the_catalogue(tmp_path):
 def test_settings_have_dotted_names_and_what_differs_is_marked(tmp_path):
     runs = read(write_run(tmp_path, epochs=3), write_run(tmp_path, epochs=3, lr=0.1))
     for run in runs:
-        run.record |= {"versions": {"torch": "2.9"}, "pid": run.settings["lr"], "seconds": 1234.5678}
+        run.content |= {"versions": {"torch": "2.9"}, "pid": run.lr, "seconds": 1234.5678}
     text = page_of(runs, tmp_path)
     rows = re.findall(r'<tr( class="differs")?><th scope="row">([^<]+)</th><td>([^<]*)</td></tr>', text)
     assert ("", "analysis.ridge", "objective") in rows
@@ -292,11 +293,18 @@ def test_the_policy_admits_the_pages_own_script_and_style_alone(tmp_path):
 
 
 def test_flows_alone_have_a_page_too(tmp_path):
-    settings = {
-        "classes": 3, "features": 2, "samples": 4, "spectrum": [2.0, 1.0], "seed": 0,
-        "laws": ["raw"], "times": [1.0, 2.0], "per_decade": 1, "threads": 1,
-    }  # fmt: skip
-    rows = [{key: "raw" if key == "law" else time for key in flows.columns(2)} for time in settings["times"]]
+    settings = flows.FlowSettings(
+        classes=3,
+        features=2,
+        samples=4,
+        spectrum=[2.0, 1.0],
+        seed=0,
+        laws=["raw"],
+        times=[1.0, 2.0],
+        per_decade=1,
+    )
+    measures = dict.fromkeys(flows.MEASURES, 1.0)
+    rows = [flows.FlowRow("raw", time, [1.0, 1.0], [1.0, 1.0], measures) for time in settings.times]
     flows.write_flow(tmp_path / "flow", settings, rows, versions={"torch": "2.9"})
     page = Page(page_of([], tmp_path, [flows.read_flow(tmp_path / "flow")], ["flow_ratios"]))
     for words in ("Neural Collapse in 1 flow", "Flows C = 3, P = 2, n = 4", "torch 2.9", "per_decade 1"):

@@ -288,7 +288,7 @@ def test_dark_and_paper_keep_the_text_readable(browser, outputs):
         return 0.2126 * r + 0.7152 * g + 0.0722 * b;
       };
       const ground = light(getComputedStyle(document.body).backgroundColor);
-      return ["h1", ".note", "nav a", ".holds", ".fails", ".cannot"].map((name) => {
+      return ["h1", ".note", "nav a", ".holds", ".fails", ".inconclusive"].map((name) => {
         const text = light(getComputedStyle(document.querySelector(name)).color);
         return (Math.max(text, ground) + 0.05) / (Math.min(text, ground) + 0.05);
       });

@@ -31,8 +31,8 @@ def test_best_test_takes_the_best_last_epoch_of_each_cell(tmp_path):
     chosen, said = select([fading, worse, good, *ce], "best-test")
     assert chosen == [good, ce[0]]
     assert said == [
-        "ResNet8 on Digits, MSE: lr 0.2 of 3 is picked: test 80.00 %",
-        "ResNet8 on Digits, CE: lr 0.1 of 3 is picked: test 60.00 %",
+        "ResNet8 on Digits, MSE: lr 0.2 of 3 is selected: test 80.00 %",
+        "ResNet8 on Digits, CE: lr 0.1 of 3 is selected: test 60.00 %",
     ]
 
 
@@ -61,19 +61,21 @@ def test_runs_that_did_not_finish_and_rates_that_were_not_tried_are_said(tmp_pat
     ]
     chosen, said = select(runs, "best-test")
     assert chosen == [runs[0], runs[3]]
-    left_out = "2 of 3 runs did not finish and are not picked (lr 0.2 seed 0 running, lr 0.3 seed 0 diverged)"
+    left_out = (
+        "2 of 3 runs did not finish and are not selected (lr 0.2 seed 0 running, lr 0.3 seed 0 diverged)"
+    )
     assert f"ResNet8 on Digits, MSE: {left_out}" in said
-    assert "ResNet8 on Digits, MSE: not tried, but in other cells: lr 0.9" in said
-    assert "ResNet8 on Digits, CE: not tried, but in other cells: lr 0.2, 0.3" in said
+    assert "ResNet8 on Digits, MSE: only tried in other cells: lr 0.9" in said
+    assert "ResNet8 on Digits, CE: only tried in other cells: lr 0.2, 0.3" in said
     nothing, said = select(runs[1:3], "best-test")
     assert nothing == []
-    assert said[-1] == "ResNet8 on Digits, MSE: no run is picked"
+    assert said[-1] == "ResNet8 on Digits, MSE: no run is selected"
 
 
 def test_last_takes_the_setting_that_was_started_last(tmp_path):
     runs = [run(tmp_path, 0.8, lr=lr, seed=seed) for lr in (0.1, 0.2) for seed in (0, 1)]
     for hour, one in zip((1, 4, 2, 3), runs, strict=True):
-        one.record["started"] = f"2026-01-01T0{hour}:00:00+00:00"
+        one.content["started"] = f"2026-01-01T0{hour}:00:00+00:00"
     assert select(runs, "last") == (runs[:2], [])
 
 
@@ -87,4 +89,4 @@ def test_the_command_draws_the_selection(tmp_path, capsys, monkeypatch, rule):
     assert plot.main([str(tmp_path), "--select", rule, "--format", "png"]) == 0
     lines = (tmp_path / "figures" / "summary.csv").read_text().splitlines()
     assert len(lines) == (3 if rule == "all" else 2)
-    assert ("lr 0.2 of 2 is picked" in capsys.readouterr().err) == (rule == "best-test")
+    assert ("lr 0.2 of 2 is selected" in capsys.readouterr().err) == (rule == "best-test")

@@ -9,7 +9,8 @@ from helpers.synthetic import write_run
 from rich.console import Console
 
 from nc_runner.columns import COLUMNS
-from nc_runner.figures.summary import by_cell, print_table, summarise, terminal_phase_start, write_summary
+from nc_runner.figures.summary import by_cell, summarise, terminal_phase_start, write_summary
+from nc_runner.figures.summary_table import print_table
 from nc_runner.runs.reader import read_run
 
 
@@ -96,8 +97,8 @@ def test_runs_are_sorted_by_cell_then_rate_and_seed_even_with_odd_settings(tmp_p
     )
     runs[0].settings["lr"] = {"not": "a number"}
     del runs[1].settings["seed"]
-    order = [(run.cell[0], run.settings["lr"]) for run in by_cell(runs)]
-    assert order == [("vgg11", 0.01), ("vgg11", 0.1), ("resnet18", 0.05), ("resnet18", {"not": "a number"})]
+    order = [(run.cell[0], run.lr, run.seed) for run in by_cell(runs)]
+    assert order == [("vgg11", 0.01, 0), ("vgg11", 0.1, 0), ("resnet18", 0.05, None), ("resnet18", None, 2)]
 
 
 def test_the_table_is_readable_in_80_columns_without_colour(tmp_path):

@@ -1,6 +1,7 @@
 """What a figure shows, read back from matplotlib's artists."""
 
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from nc_runner.figures import draw
 from nc_runner.runs.reader import read_run
@@ -12,7 +13,7 @@ def read(*folders):
 
 def figure_of(name, runs):
     job = next(job for job in draw.jobs(runs) if job.name == name)
-    return draw.draw_figure(job, runs)
+    return job.draw(runs)
 
 
 def lines(axes):
@@ -32,9 +33,23 @@ def markers(axes):
     return [line for line in lines(axes) if line.get_marker() != "None"]
 
 
+def legend(figure):
+    (legend,) = figure.subfigs[1].legends
+    return legend
+
+
 def legend_words(figure):
-    return [text.get_text() for text in figure.legends[0].get_texts()]
+    return [text.get_text() for text in legend(figure).get_texts()]
+
+
+def texts(figure):
+    """The titles, labels and captions of a figure, without those of ticks and legend entries."""
+    ticks = {
+        label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()
+    }
+    others = ticks | set(legend(figure).get_texts())
+    return [text for text in figure.findobj(Text) if text.get_text() and text not in others]
 
 
 def written(figure):
-    return [text.get_text() for text in figure.texts]
+    return [text.get_text() for text in texts(figure)]

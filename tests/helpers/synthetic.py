@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nc_runner.columns import snr_columns
-from nc_runner.runs.record import COMPLETE, RunWriter, folder_name
+from nc_runner.runs.record import COMPLETE, RunWriter
 
 
 def settings_of(
@@ -117,7 +119,8 @@ def write_run(
     columns, whose values must be among the changes. ``layers``: the inner layers measured too.
     """
     settings = settings_of(net, data, loss, seed, lr, epochs)
-    folder = root / folder_name(settings, settings)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    folder = root / f"{loss}-{net}-{data}" / f"lr{lr:.6g}-seed{seed}-{digest}"
     folder.mkdir(parents=True)
     writer = RunWriter(folder, num_classes, wider)
     lines = [",".join(writer.columns)]
