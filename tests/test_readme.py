@@ -1,20 +1,36 @@
-"""The README's code does what the README says."""
+"""The README's code and the commands of all pages do what the pages say."""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers import reference
+from helpers.settings import settings_of
 from torch import nn
 
-README = Path(__file__).parents[1] / "README.md"
+from nc_runner.config.identity import folder_name
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
 
 
 def blocks(word):
     """The Python blocks of the README that hold ``word``."""
     return [b for b in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if word in b]
+
+
+def commands(page):
+    """The arguments of each nc-run of a page's shell blocks, except those of sweeps."""
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            start = next((i + 1 for i, word in enumerate(words) if word in ("nc-run", "nc_runner")), None)
+            if start is not None and not {"-m", "--config-dir"} & set(words[start:]):
+                yield words[start:]
 
 
 class Small(nn.Module):
@@ -63,3 +79,20 @@ def test_the_recipe_for_a_plain_loop_trains_and_measures(capsys):
 def test_the_other_recipes_are_python_at_least(word):
     (code,) = blocks(word)
     compile(code, str(README), "exec")
+
+
+@pytest.mark.parametrize("arguments", [words for page in PAGES for words in commands(page)], ids=" ".join)
+def test_the_commands_of_the_pages_give_settings_that_exist(arguments):
+    settings_of(*(argument for argument in arguments if not argument.startswith("--")))
+
+
+def test_the_readme_has_commands_with_and_without_torchrun():
+    found = list(commands(README))
+    assert ["loss=mse", "net=resnet18", "data=cifar10"] in found
+    assert ["net=resnet50", "data=cifar10"] in found
+
+
+def test_the_page_of_the_outputs_folder_names_a_run_as_nc_run_does():
+    assert (
+        f"outputs/{folder_name(settings_of('epochs=100'))}/" in (ROOT / "outputs" / "README.md").read_text()
+    )
