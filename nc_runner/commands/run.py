@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 
 from nc_runner import __version__
+from nc_runner.distributed import torchrun
 
 
 def main() -> int:
     """The command; returns its exit code."""
     arguments = sys.argv[1:]
     try:
+        if {"-h", "--help", "--version"} & set(arguments) and torchrun.place().rank > 0:
+            return 0
         if {"-h", "--help"} & set(arguments):
             from nc_runner.commands.help import show
 

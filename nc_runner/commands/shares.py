@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from nc_runner.config.cores import usable_cores
 from nc_runner.config.schema import Config
 from nc_runner.runs.locks import hold_until_exit
 from nc_runner.runs.sweeps import SweepArchive
@@ -16,13 +17,6 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 # How often GNU OpenMP's threads look for more work before they sleep. By its own choice, 300,000 times, the
 # threads of two processes that share cores keep each other from working; below 3,000 one alone is slower.
 SPIN, SPIN_COUNT = "GOMP_SPINCOUNT", "3000"
-
-
-def cores() -> int:
-    """CPU cores for this process: Slurm's share where there is one."""
-    if given := os.environ.get("SLURM_CPUS_PER_TASK", "").strip():
-        return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> list[str]:
@@ -44,12 +38,12 @@ def gpus() -> list[str]:
 
 def runs_at_a_time(jobs: int | None) -> int:
     """How many runs go on at a time on one machine: ``launcher.jobs``; else one for each GPU, or core."""
-    return jobs or len(gpus()) or cores()
+    return jobs or len(gpus()) or usable_cores()
 
 
 def cpus_of_run(cpus: int | None, jobs: int | None) -> int:
     """CPU cores, and threads, of each run: ``launcher.cpus``; else the cores over the runs at a time."""
-    return cpus or max(1, cores() // runs_at_a_time(jobs))
+    return cpus or max(1, usable_cores() // runs_at_a_time(jobs))
 
 
 def gpus_of_ray_run(gpus_of_run: int | None) -> int:

@@ -236,7 +236,7 @@ def test_lines_of_parallel_runs_begin_with_the_runs_number(tmp_path):
 def machine(monkeypatch):
     """A process of a sweep, before torch is imported, on eight cores; nothing of it is left behind."""
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    monkeypatch.setattr(shares, "cores", lambda: 8)
+    monkeypatch.setattr(shares, "usable_cores", lambda: 8)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(name, "1")  # as joblib leaves it
     for name in (shares.SPIN, "OMP_WAIT_POLICY"):

@@ -172,11 +172,11 @@ def _lead_sweep(sweep: Sweep, todo: Sequence[Job], task: Task) -> int:
             sweep.archive.plan(epochs, anew=any(job.config.overwrite for job in sweep.jobs))
         try:
             sweep.launch(todo, task)
-        except (StopRequested, Exception) as error:
+        except (StopRequested, EndOfCommand, Exception) as error:
             lines = lines_of(sweep.archive, planned)
             if lines:
                 report(lines)
-            if isinstance(error, (StopRequested, NCRunnerError)) or is_full_error() or not lines:
+            if isinstance(error, (StopRequested, EndOfCommand, NCRunnerError)) or is_full_error() or not lines:
                 raise
             return say(f"the sweep ended early: {explain(error)}", 1)
         code = report(lines_of(sweep.archive, planned))
