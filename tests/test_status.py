@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 from filelock import FileLock
-from helpers.synthetic import settings_of, synthetic_row, write_run
+from helpers.synthetic import settings_of, sweep, synthetic_row, write_run
 
 from nc_runner import status
-from nc_runner.config.schema import PAPER_EPOCHS
+from nc_runner.config.schedules import PAPER_EPOCHS
 from nc_runner.runs.locks import is_held
 from nc_runner.runs.record import (
     COMPLETE,
@@ -25,7 +25,6 @@ from nc_runner.runs.record import (
     STATES,
     RunWriter,
 )
-from nc_runner.runs.sweeps import SweepRecord
 from nc_runner.status import KILLED, NOT_STARTED, PERHAPS_KILLED, WAITING, overview
 
 NOW = 1_800_000_000.0
@@ -162,17 +161,12 @@ def test_seconds_that_tell_nothing_give_no_time(tmp_path, seconds):
         assert overview([tmp_path]).seconds_left is None
 
 
-def plan(*folders, epochs=20, overwrite=False):
-    return {folder: {"epochs": epochs, "overwrite": overwrite} for folder in folders}
-
-
 def test_runs_that_a_sweep_has_not_begun_wait_while_it_lives(tmp_path):
     done = write_run(tmp_path, epochs=20)  # 2 s an epoch
     current = write_run(tmp_path, seed=1, epochs=20, rows=5, state=RUNNING)
     os.utime(current / METRICS_FILE, (NOW, NOW))
     same_cell, other_cell = done.parent / "next", tmp_path / "mse-vgg6-digits" / "later"
-    sweep = SweepRecord(tmp_path, plan(done, current, same_cell, other_cell))
-    with running(current):
+    with sweep(tmp_path, done, current, same_cell, other_cell), running(current):
         seen = overview([tmp_path])
         assert {run.folder: run.state for run in seen.runs} == {
             done: COMPLETE, current: RUNNING, same_cell: WAITING, other_cell: WAITING
@@ -184,7 +178,6 @@ def test_runs_that_a_sweep_has_not_begun_wait_while_it_lives(tmp_path):
         assert seen.moving
         below = overview([done.parent])
         assert [run.folder for run in below.runs] == [done, current, same_cell]
-    sweep._lock.release()  # as when the process was killed
     seen = overview([tmp_path])
     assert {run.folder: run.state for run in seen.runs} == {
         done: COMPLETE, current: KILLED, same_cell: NOT_STARTED, other_cell: NOT_STARTED
@@ -198,10 +191,8 @@ def test_a_sweep_that_runs_two_at_a_time_needs_half_the_time(tmp_path):
     for folder in folders:
         os.utime(folder / METRICS_FILE, (NOW, NOW))
     waiting = [folders[0].parent / f"w{n}" for n in range(4)]
-    sweep = SweepRecord(tmp_path, plan(*folders, *waiting))
-    with running(folders[0]), running(folders[1]):
+    with sweep(tmp_path, *folders, *waiting), running(folders[0]), running(folders[1]):
         assert overview([tmp_path]).seconds_left == pytest.approx((20 + 20 + 4 * 40) / 2)
-    sweep.end()
 
 
 def test_single_runs_beside_each_other_are_done_when_the_longest_is(tmp_path):
@@ -221,12 +212,11 @@ def test_single_runs_beside_each_other_are_done_when_the_longest_is(tmp_path):
 def test_a_living_sweep_will_resume_what_was_begun_before_it(tmp_path, state, expected, anew, overwrite):
     folder = write_run(tmp_path, epochs=20, rows=8, state=state)
     record(folder, started="2001-02-03T04:05:06+00:00")
-    sweep = SweepRecord(tmp_path, plan(folder, overwrite=overwrite))
-    assert the_run(tmp_path).state == (anew if overwrite else expected)
-    begun_by_the_sweep = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(NOW + 1))
-    record(folder, started=begun_by_the_sweep)
-    assert the_run(tmp_path).state == (KILLED if state == RUNNING else state)
-    sweep.end()
+    with sweep(tmp_path, folder, anew=overwrite):
+        assert the_run(tmp_path).state == (anew if overwrite else expected)
+        begun_by_the_sweep = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(NOW + 1))
+        record(folder, started=begun_by_the_sweep)
+        assert the_run(tmp_path).state == (KILLED if state == RUNNING else state)
 
 
 def test_runs_are_in_the_order_of_their_numbers(tmp_path):

@@ -1,4 +1,4 @@
-"""The table of ``nc-status``: for terminals of any size, for files and for machines."""
+"""The table of ``nc-status``, for terminals of any size and for files; and the same as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -36,7 +36,7 @@ _LEAST_NAME = 12
 def render(
     overview: Overview, width: int | None = None, height: int | None = None, footer: str = ""
 ) -> Group:
-    """The runs, their counts and what can be done, ``width`` columns wide and at most ``height`` lines high.
+    """The runs, their counts and what to do, ``width`` columns wide and at most ``height`` lines high.
 
     Without a width names are whole, as for a file; without a height all runs are shown.
     """
@@ -51,20 +51,29 @@ def render(
         while shown and _lines(shown, width) + len(foot) + 1 > height:
             shown.pop()
     if more := len(overview.runs) - len(shown):
-        foot.insert(0, Text(f"{more} more are not shown: the window is low", style="dim"))
+        foot.insert(0, Text(f"{more} more are not shown: the window is too low", style="dim"))
     for line in foot:
         line.no_wrap, line.overflow = width is not None, "ellipsis"
     return Group(*_tables(shown, width), *foot)
 
 
-def as_data(overview: Overview) -> dict[str, Any]:
-    """The same for machines: plain dicts, lists and numbers."""
-    return {
-        "runs": [vars(run) | {"folder": str(run.folder)} for run in overview.runs],
-        "counts": overview.counts,
-        "seconds_left": overview.seconds_left,
-        "problems": overview.problems,
-    }
+class StatusData(TypedDict):
+    """What ``--json`` prints: all that is known of each run, by field."""
+
+    runs: list[dict[str, str | int | float | None]]
+    counts: dict[str, int]
+    seconds_left: float | None
+    problems: list[str]
+
+
+def as_data(overview: Overview) -> StatusData:
+    """The overview in plain dicts, lists and numbers."""
+    return StatusData(
+        runs=[vars(run) | {"folder": str(run.folder)} for run in overview.runs],
+        counts=overview.counts,
+        seconds_left=overview.seconds_left,
+        problems=overview.problems,
+    )
 
 
 def duration(seconds: float | None) -> str:
@@ -82,7 +91,7 @@ def duration(seconds: float | None) -> str:
 
 
 def shorten(name: str, width: int) -> str:
-    """``name`` in at most ``width`` letters, cut in the middle: its end, a hash, may be all that differs.
+    """``name`` in at most ``width`` letters, cut in the middle: often only its end, a hash, differs.
 
     >>> shorten("lr0.0184267-seed0-1f0c3a9b", 20)
     'lr0.0184267…1f0c3a9b'
@@ -94,17 +103,17 @@ def shorten(name: str, width: int) -> str:
 
 
 def _gap(width: int | None) -> int:
-    """Spaces between two columns: fewer in a narrow window."""
+    """Spaces between two columns, fewer in a narrow window."""
     return 2 if width is None or width >= 72 else 1
 
 
 def _beside(width: int | None) -> int:
-    """The place that all columns but the name take."""
+    """The width of all columns but the name."""
     return sum(_gap(width) + column for _, column in _COLUMNS)
 
 
 def _flat(shown: Sequence[RunStatus], width: int | None) -> bool:
-    """Whether each run gets its whole name in its line, rather than below a heading for its cell."""
+    """Whether each line has the whole name, rather than a heading for each cell."""
     if width is None:
         return True
     cells = len({run.folder.parent for run in shown})
@@ -170,21 +179,21 @@ def _add(table: Table, run: RunStatus, name: str) -> None:
 
 
 def _foot(overview: Overview) -> list[Text]:
-    """Counts and total, then what is to be known about the runs that did not go well."""
+    """Counts and time left, then reasons and remedies for runs that did not complete."""
     counts = overview.counts
     count = len(overview.runs)
     text = f"{count} run{'s' * (count != 1)}: " + ", ".join(f"{n} {state}" for state, n in counts.items())
     if overview.seconds_left is not None:
         text += f"; about {duration(overview.seconds_left)} left"
     elif overview.moving:
-        text += "; time left not known yet"
+        text += "; time left is not known yet"
     lines = [Text(text, style="bold")]
     reasons = [run for run in overview.runs if run.state in (FAILED, DIVERGED) and run.reason]
     for run in reasons[:_MOST_REASONS]:
         reason = _printable((run.reason or "").splitlines()[0])
         lines.append(Text(f"{run.state}: {_printable(run.folder.name)}: {reason}"))
     if len(reasons) > _MOST_REASONS:
-        lines.append(Text(f"{len(reasons) - _MOST_REASONS} more reasons: --json tells them all"))
+        lines.append(Text(f"{len(reasons) - _MOST_REASONS} more reasons: --json prints all"))
     if resumable := [state for state in counts if state in _RESUMABLE]:
         verb = "start" if resumable == [NOT_STARTED] else "resume"
         ending = "s" if sum(counts[state] for state in resumable) == 1 else ""
@@ -193,18 +202,18 @@ def _foot(overview: Overview) -> list[Text]:
         hosts = sorted({run.host or "?" for run in overview.runs if run.state == PERHAPS_KILLED})
         lines.append(
             Text(
-                f"killed?: begun on {_printable(', '.join(hosts))}; nobody is seen here to hold the lock "
-                "(not every shared folder shows locks of other hosts)"
+                f"killed?: started on {_printable(', '.join(hosts))}; no process is seen to hold the lock "
+                "(some shared folders do not show locks of other hosts)"
             )
         )
     return lines
 
 
 def _nearby(path: Path) -> str:
-    """``path`` as seen from the working directory, where it lies below it."""
+    """``path`` relative to the working directory, where it is below it."""
     return _printable(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
 
 
 def _printable(text: str) -> str:
-    """A name from disk may hold what moves a terminal's cursor, or bytes that are no text."""
+    """``text`` without what moves a terminal's cursor, and bytes that are no text: names may contain both."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -13,13 +13,13 @@ import pytest
 import rich.console
 from filelock import FileLock
 from helpers.process import start
+from helpers.synthetic import sweep as planned
 from helpers.synthetic import write_run
 
 from nc_runner.commands import status
 from nc_runner.commands.status_table import render
 from nc_runner.runs.reader import find_runs
 from nc_runner.runs.record import DIVERGED, INTERRUPTED, LOCK_FILE, RUN_FILE, RUNNING, last_row
-from nc_runner.runs.sweeps import SweepRecord
 from nc_runner.status import overview
 
 
@@ -53,10 +53,8 @@ def sweep(tmp_path):
     content["reason"] = "the loss is no longer finite in epoch 4, at lr=0.0184\ntry a smaller learning rate"
     (diverged / RUN_FILE).write_text(json.dumps(content))
     waiting = last.parent / "lr0.0184-seed3-00000000"
-    record = SweepRecord(tmp_path, {waiting: {"epochs": 20, "overwrite": False}})
-    with FileLock(current / LOCK_FILE):
+    with planned(tmp_path, waiting), FileLock(current / LOCK_FILE):
         yield tmp_path
-    record.end()
 
 
 def lines_of(overview, **size):
@@ -128,7 +126,6 @@ def test_machines_get_json_in_which_every_number_is_one(sweep):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "RUNS"),
         (["{here}/none"], "is not a folder"),
         (["{here}"], "no runs in"),
         (["{here}", "--watch"], "no runs in"),
@@ -191,7 +188,7 @@ def test_watching_ends_when_the_last_run_does(tmp_path, monkeypatch, terminal):
     assert naps == [2.0] * 3
     text = terminal.getvalue()
     assert text.count("1 running") == 3
-    assert "Ctrl-C ends the watching" in text
+    assert "Ctrl-C quits" in text
     assert "1 complete" in text.rpartition("1 running")[2]
     assert text.endswith("\x1b[?25h")  # the cursor is back
 
@@ -228,11 +225,11 @@ def test_a_real_sweep_is_seen_running_waiting_and_killed_with_a_run_not_started(
     outputs = tmp_path / "outputs"
     try:
         line = process.stdout.readline()
-        assert line.startswith("run folder: "), line
+        assert line.startswith("run 1 of 2: "), line
         first, second = overview([outputs]).runs  # torch is still being loaded
         assert (first.state, second.state, first.epochs, second.epochs) == ("running", "waiting", 400, 400)
         for line in process.stdout:
-            if line.startswith("epoch   2/"):
+            if "epoch   2/" in line:
                 break
         first, second = overview([outputs]).runs
         assert (first.state, second.state) == ("running", "waiting")

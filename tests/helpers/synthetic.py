@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from nc_runner.columns import snr_columns
 from nc_runner.runs.record import COMPLETE, RunWriter
+from nc_runner.runs.sweeps import SweepArchive, new_name
 
 
 def settings_of(
@@ -136,3 +138,12 @@ def write_run(
             writer.layers.append(*layer_rows(epoch, layers))
     writer.update(state=state, settings=settings, num_classes=num_classes)
     return folder
+
+
+@contextmanager
+def sweep(root: Path, *folders: Path, epochs: int = 20, anew: bool = False) -> Iterator[None]:
+    """A sweep below ``root`` that plans ``folders``, alive as long as the context."""
+    archive = SweepArchive(root, new_name())
+    with archive.alive():
+        archive.plan(dict.fromkeys(folders, epochs), anew)
+        yield
