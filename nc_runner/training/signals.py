@@ -35,6 +35,7 @@ class StopSignals:
 
     A second SIGINT ends the process at once, with exit code 130. SIGHUP stays ignored where it is ignored
     already, as under nohup. Outside the main thread, where Python allows no handlers, nothing is changed.
+    Contexts nest: an inner one starts with what the outer one has received.
     """
 
     def __init__(self) -> None:
@@ -47,7 +48,11 @@ class StopSignals:
                 number = getattr(signal, name, None)
                 if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
                     continue
-                self._before[int(number)] = signal.signal(number, self._note)
+                before = signal.signal(number, self._note)
+                self._before[int(number)] = before
+                outer = getattr(before, "__self__", None)
+                if isinstance(outer, StopSignals) and outer.received is not None:
+                    self.received = outer.received
         return self
 
     def __exit__(
