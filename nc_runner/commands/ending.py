@@ -22,9 +22,10 @@ def add_version(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def finish(program: str, command: Callable[[], int]) -> int:
     """Run ``command`` and return the exit code; print errors that a user can cause, without a traceback."""
     try:
-        code = command()
-        sys.stdout.flush()
-        return code
+        try:
+            return command()
+        finally:
+            sys.stdout.flush()  # here, not at the interpreter's end: a closed pipe would raise there
     except NCRunnerError as error:
         complain(program, str(error))
         return BAD_ARGUMENTS if isinstance(error, ConfigError) else FAILED

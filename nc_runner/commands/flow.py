@@ -70,8 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    chosen = parser().parse_args(arguments)
-    return finish("nc-flow", lambda: _run(chosen))
+    return finish("nc-flow", lambda: _run(parser().parse_args(arguments)))
 
 
 def _run(chosen: argparse.Namespace) -> int:

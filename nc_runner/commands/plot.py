@@ -70,8 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    chosen = parser().parse_args(arguments)
-    return finish(PROGRAM, lambda: _plot(chosen))
+    return finish(PROGRAM, lambda: _plot(parser().parse_args(arguments)))
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,14 @@ def _with_interval(arguments: Sequence[str]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
-    chosen = parser().parse_args(_with_interval(given))
+    return finish(PROGRAM, lambda: _run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    chosen = parser().parse_args(_with_interval(arguments))
     if chosen.watch is None:
-        return finish(PROGRAM, lambda: _once(chosen.runs, chosen.json))
-    return finish(PROGRAM, lambda: _watch(chosen.runs, chosen.watch, chosen.json))
+        return _once(chosen.runs, chosen.json)
+    return _watch(chosen.runs, chosen.watch, chosen.json)
 
 
 def _look(paths: list[Path]) -> Overview:

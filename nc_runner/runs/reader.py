@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _GROUPS = ("net", "data", "loss")
+_HUGE, _MOST_EPOCHS = 1e300, 10**7  # larger numbers are damage
 
 
 @dataclass(eq=False)
@@ -72,9 +72,9 @@ class Record:
     @property
     def lr(self) -> float | None:
         value = self.settings.get("lr")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
-        return float(value)
+        return float(value) if abs(value) < _HUGE else None
 
     @property
     def seed(self) -> int | None:
@@ -84,7 +84,7 @@ class Record:
     def epochs(self) -> int | None:
         """How many the run has when it is complete."""
         epochs = _whole(self.settings.get("epochs"))
-        return epochs if epochs is not None and epochs > 0 else None
+        return epochs if epochs is not None and 0 < epochs < _MOST_EPOCHS else None
 
     @property
     def schedule(self) -> str | list[int]:

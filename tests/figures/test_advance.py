@@ -1,4 +1,4 @@
-"""The test of the central-path law: spectra that move by the law give one line and no spread, others do not."""
+"""The test of the central-path law: spectra that follow it give one line and no spread, others do not."""
 
 import math
 

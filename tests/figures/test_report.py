@@ -146,6 +146,16 @@ def test_the_table_of_runs_has_every_column_of_the_summary_and_shows_some(tmp_pa
     assert f"{100 * runs[0].rows['test_accuracy'].iloc[-1]:.2f}" in page.text
 
 
+def test_l_perp_over_l_ls_is_shown_only_for_runs_trained_with_mse(tmp_path):
+    change = {"mse_perp": 3e3, "mse_ls": 1.0}
+    runs = read(*(write_run(tmp_path, loss=loss, epochs=2, change=change) for loss in ("mse", "ce")))
+    page = Page(page_of(runs, tmp_path))
+    headings = [a["title"] for a in page.of("th") if a.get("title")]
+    values = [a["data-value"] for tag, a in page.tags if tag in ("th", "td") and "data-value" in a]
+    place = headings.index("perp_over_ls")
+    assert (values[place], values[len(headings) + place]) == ("3000.0", "")
+
+
 def test_the_figures_are_in_the_page_in_the_order_of_the_catalogue(tmp_path):
     runs = read(write_run(tmp_path, epochs=3))
     page = Page(page_of(runs, tmp_path, pictures=("nc1", "train_loss", "flow_ratios", "stranger")))

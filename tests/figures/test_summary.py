@@ -134,3 +134,14 @@ def test_columns_that_only_some_runs_have_are_carried_along(tmp_path):
     assert [line["nc1_cdnv"] for line in lines] == ["", str(0.5 / 3)]
     assert [line["rank"] for line in lines] == ["", "9.0"]
     assert all(float(line["perp_share"]) > 0 for line in lines)
+
+
+def test_the_table_shows_l_perp_over_l_ls_only_for_runs_trained_with_mse(tmp_path):
+    alarming = {"mse_perp": 3e3, "mse_ls": 1.0}
+    runs = read(*(write_run(tmp_path, loss=loss, epochs=2, change=alarming) for loss in ("mse", "ce")))
+    out = io.StringIO()
+    print_table(runs, Console(file=out, width=80))
+    mse, ce = (line.split() for line in out.getvalue().splitlines() if line.startswith(("MSE", "CE")))
+    assert (mse[9], ce[9]) == ("3e+03", "-")
+    with write_summary(runs, tmp_path).open(newline="") as file:
+        assert [float(line["perp_over_ls"]) for line in csv.DictReader(file)] == [3e3, 3e3]

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 from helpers.synthetic import layer_rows, settings_of, synthetic_row
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from nc_runner.columns import COLUMNS, metric_columns
 from nc_runner.errors import RunFolderError
-from nc_runner.runs.reader import find_runs, read_rows, read_run
+from nc_runner.runs.reader import Record, find_runs, read_rows, read_run
 from nc_runner.runs.record import COMPLETE, FAILED, FORMAT, STATES, RunWriter, last_row
 
 
@@ -48,7 +49,7 @@ def test_a_row_with_other_keys_is_a_bug_and_not_written(tmp_path):
     assert len(read_run(tmp_path / "a").rows) == 5
 
 
-def test_a_cut_last_line_is_left_out_and_said(tmp_path):
+def test_a_cut_last_line_is_left_out_with_a_warning(tmp_path):
     new_run(tmp_path / "a")
     path = tmp_path / "a" / "metrics.csv"
     path.write_text(path.read_text()[:-30])
@@ -67,7 +68,7 @@ def test_broken_doubled_and_unordered_lines_are_put_right(tmp_path):
     assert run.warnings == ["1 of its lines could not be read and is left out"]
 
 
-def test_a_missing_column_is_nan_and_said(tmp_path):
+def test_a_missing_column_is_nan_with_a_warning(tmp_path):
     new_run(tmp_path / "a")
     path = tmp_path / "a" / "metrics.csv"
     path.write_text(path.read_text().replace(",nc1,", ",renamed,", 1))
@@ -87,12 +88,12 @@ def test_layers_are_read_back_exactly_and_sorted(tmp_path):
     assert run.layers.to_dict("records") == layer_rows(1, names) + layer_rows(2, names)
 
 
-def test_damaged_lines_of_layers_are_left_out_and_said(tmp_path):
+def test_damaged_lines_of_layers_are_left_out_with_a_warning(tmp_path):
     writer = new_run(tmp_path / "a")
     writer.layers.start()
     writer.layers.append(*layer_rows(1, ["a", "b"]))
     whole = writer.layers.text()
-    writer.layers.append(*layer_rows(1, ["b"]))  # the later line of a layer and epoch holds
+    writer.layers.append(*layer_rows(1, ["b"]))  # the later line of a layer and epoch is used
     last = whole.splitlines()[-1]
     broken = ["no,row", '"open', last.replace("1,", "x,", 1), last.replace("1,", "0,", 1), last + ",5", ""]
     with writer.layers.path.open("a") as file:
@@ -108,7 +109,7 @@ def test_damaged_lines_of_layers_are_left_out_and_said(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"epoch,layer\n1,a\n", b"\xff\xfe"])
-def test_a_file_that_is_no_table_of_layers_is_said_and_the_run_is_read(content, tmp_path):
+def test_a_file_that_is_no_table_of_layers_gives_a_warning_and_the_run_is_read(content, tmp_path):
     new_run(tmp_path / "a")
     (tmp_path / "a" / "layers.csv").write_bytes(content)
     run = read_run(tmp_path / "a")
@@ -138,7 +139,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path, monkeypatch)
     assert not list((tmp_path / "a").glob("*.tmp"))
 
 
-def test_a_run_of_a_newer_version_is_refused(tmp_path):
+def test_a_run_of_a_newer_version_is_an_error(tmp_path):
     writer = new_run(tmp_path / "a")
     writer.update(format=FORMAT + 1)
     with pytest.raises(RunFolderError, match="newer nc-runner"):
@@ -166,7 +167,7 @@ def test_no_metrics_file_breaks_the_reader(content, tmp_path_factory):
     assert rows["epoch"].is_unique
 
 
-KEYS = ["state", "format", "settings", "deciding", "net", "name"]
+KEYS = ["state", "format", "settings", "identity", "deciding", "net", "name", "lr"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
@@ -190,3 +191,37 @@ def test_a_run_on_the_central_path_has_a_loss_of_its_own_in_figures(tmp_path):
     writer = new_run(tmp_path / "a")
     writer.update(settings=settings_of("resnet8", "digits", "mse") | {"classifier": "least_squares"})
     assert read_run(tmp_path / "a").cell == ("resnet8", "digits", "mse_path")
+
+
+@pytest.mark.parametrize(("identity", "custom"), [("identity", "custom"), ("deciding", "own")])
+def test_newer_and_older_names_in_a_record_are_read(tmp_path, identity, custom):
+    writer = new_run(tmp_path / "a")
+    settings = settings_of("resnet8", "digits", "mse")
+    settings["analysis"] |= {custom: {"spread": "metrics.spread"}}
+    writer.update(settings=settings, **{identity: {"lr": 0.3, "seed": 4}})
+    run = read_run(tmp_path / "a")
+    assert run.custom_columns == ["spread"]
+    assert json.loads(run.variant) == {"lr": 0.3}
+
+
+def test_a_record_gives_its_entries_typed(tmp_path):
+    writer = new_run(tmp_path / "a")
+    writer.update(started="2026-03-01T23:00:00+00:00", ended="2026-03-02T01:00:00", reason="x", host="h")
+    run = read_run(tmp_path / "a")
+    assert (run.lr, run.seed, run.epochs, run.state) == (0.05, 0, 350, COMPLETE)
+    assert (run.schedule, run.ridge_rule, run.custom_columns) == ("every", "objective", [])
+    assert (run.trained_with_mse, run.refits, run.reason, run.host) == (True, False, "x", "h")
+    assert (run.ended - run.started).total_seconds() == 7200
+
+
+@pytest.mark.parametrize("odd", [None, True, "x", [1], {"a": 1}, math.nan, -1, 10**400])
+def test_entries_of_a_wrong_type_are_none_or_the_default(odd):
+    settings = dict.fromkeys(("lr", "seed", "epochs", "analysis", "loss", "classifier"), odd)
+    found = Record({"settings": settings, "started": odd, "identity": {}})
+    assert found.lr in (None, -1.0)
+    assert found.seed in (None, odd)
+    assert found.epochs is None
+    assert (found.schedule, found.custom_columns, found.started) == ("every", [], None)
+    assert not found.trained_with_mse
+    found.variant  # noqa: B018 - must not raise
+    assert Record({"settings": odd}).settings == (odd if isinstance(odd, dict) else {})
