@@ -1,79 +1,103 @@
-"""Run by two processes under torchrun: what they measure together, beside what process 0 measures alone.
+"""Run by two ranks under torchrun: what they compute together, beside what rank 0 computes alone.
 
-Process 0 writes it as JSON to the path in the first argument; tests/experiment/test_distributed.py judges.
+Rank 0 writes it as JSON to the path in the first argument; tests/distributed/test_pair.py judges.
 """
 
 import json
 import sys
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
-from helpers.lab import settings_of
+from helpers.lab import Listening, few_images
+from helpers.settings import settings_of
 from nc_runner.collapse import ClassStatistics, collapse_metrics, mse_decomposition
-from nc_runner.data.dataset import load_dataset
-from nc_runner.distributed.group import ALONE, Processes, parallel
-from nc_runner.distributed.sync_batchnorm import synchronise
-from nc_runner.measurement.layers import find_layers
-from nc_runner.measurement.measurer import measure
-from nc_runner.networks import build_network
-from nc_runner.training.losses import mse
-from nc_runner.training.trainer import seed_everything
+from nc_runner.config.schema import Config
+from nc_runner.data.dataset import Dataset, load_dataset
+from nc_runner.distributed.group import ALONE, Group
+from nc_runner.distributed.process_group import joined
+from nc_runner.errors import DataError
+from nc_runner.training.run import build_trainer
+from nc_runner.training.signals import StopSignals
+from nc_runner.training.trainer import Trainer
 
 ALL = ("analysis.metrics=all", "analysis.ood=digits", "analysis.layers=[relu,layer*.*]")
+CASES = {
+    "core": (),
+    "all": ALL,
+    "least_squares": ("classifier=least_squares", "analysis.layers=[relu]"),
+    "fewer passes than ranks": (*ALL, "analysis.batch_size=1000000"),
+    "uneven": (*ALL, "analysis.batch_size=97"),
+}
+CPU = torch.device("cpu")
 
 
-def row_of(settings, dataset, processes):
+class Smooth(nn.Module):
+    """A network without batch norm, in float64: two ranks train it as one does, but for rounding."""
+
+    def __init__(self, num_classes: int, in_channels: int, image_size: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_channels, 6, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(),
+            nn.Linear(6 * (image_size // 2) ** 2, 16), nn.ReLU(), nn.Linear(16, num_classes),
+        ).double()  # fmt: skip
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images.double())
+
+
+def row_of(config: Config, dataset: Dataset, group: Group) -> dict:
     """A row of a network with fixed weights and running statistics, and its layers' lines."""
-    seed_everything(0)
-    network = build_network(
-        settings["net"], num_classes=dataset.num_classes, in_channels=dataset.in_channels,
-        image_size=dataset.image_size,
-    )  # fmt: skip
+    trainer = build_trainer(config, dataset, CPU, group)
     with torch.no_grad():
-        network.model.train()(dataset.normalise(dataset.train.images[:200], channels_last=False))
-    black = torch.zeros(2, *dataset.train.images.shape[1:])
-    refitted = settings["classifier"] == "least_squares"
-    layers = find_layers(network, settings["analysis"]["layers"], black, refitted=refitted)
+        trainer.network.model.train()(dataset.normalise(dataset.train.images[:200], channels_last=False))
     pauses = []
-    row = measure(
-        network, dataset, mse, settings, lambda: pauses.append(processes.agree(1)), layers, processes
-    )
-    return {**row, "layers": layers.rows(dataset, 1, processes), "pauses": len(pauses)}
+    measurement = trainer.measurer.measure(lambda: pauses.append(group.agree(1)), with_layers=True)
+    return {**measurement.row, "layers": measurement.layers, "pauses": len(pauses)}
 
 
-def measured(processes):
-    """By case: the row of all processes, and that of one."""
-    cases = {
-        "core": (),
-        "all": ALL,
-        "least_squares": ("classifier=least_squares", "analysis.layers=[relu]"),
-        "fewer passes than processes": (*ALL, "analysis.batch_size=1000000"),
-        "uneven": (*ALL, "analysis.batch_size=97"),
-    }
+def measured(group: Group) -> dict:
+    """By case: the row of both ranks, and that of one."""
     rows = {}
-    for case, overrides in cases.items():
-        settings = settings_of("data.samples_per_class=60", *overrides)
-        dataset = load_dataset(settings["data"], seed=0, ood=settings["analysis"]["ood"])
-        together = Processes(processes.rank, processes.size, settings["analysis"]["batch_size"])
-        rows[case] = [row_of(settings, dataset, part) for part in (together, ALONE)]
+    for case, overrides in CASES.items():
+        config = settings_of("data.samples_per_class=60", *overrides)
+        dataset = load_dataset(config.data, seed=0, ood=config.analysis.ood)
+        rows[case] = [row_of(config, dataset, part) for part in (group, ALONE)]
     return rows
 
 
-def merged(processes):
-    """Largest relative error of merged statistics in deep collapse; no process has seen all classes."""
+def trained(group: Group) -> dict:
+    """By loss: the rows of training on both ranks, and on one."""
+    rows = {}
+    for loss in ("mse", "ce"):
+        config = settings_of(
+            "net=custom", "net._target_=helpers.pair.Smooth", f"loss={loss}", "epochs=4", "batch_size=40",
+            "data.samples_per_class=40", "analysis.metrics=all",
+        )  # fmt: skip
+        dataset = load_dataset(config.data, seed=0)
+        rows[loss] = []
+        for part in (group, ALONE):
+            listener = Listening()
+            trainer = build_trainer(config, dataset, CPU, part)
+            trainer.distribute()
+            trainer.run(listener)
+            rows[loss].append(listener.rows)
+    return rows
+
+
+def merged(group: Group) -> float:
+    """Largest relative error of merged statistics in deep collapse; no rank has seen all classes."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(60) // 10
     spread = 1e-6 * torch.randn(60, 9, generator=generator, dtype=torch.float64)
     features = torch.eye(6, 9, dtype=torch.float64)[labels] + spread
-    mine = slice(0, 34) if processes.rank == 0 else slice(34, 60)
+    mine = slice(0, 34) if group.rank == 0 else slice(34, 60)
     alone, part = ClassStatistics(6, 9), ClassStatistics(6, 9)
     alone.update(features, labels)
     part.update(features[mine], labels[mine])
-    together = processes.merge(part)
+    together = group.merge(part)
     weight = torch.randn(6, 9, generator=generator, dtype=torch.float64)
     numbers = [
         {**collapse_metrics(stats, weight), **mse_decomposition(stats, weight, None, 1e-3)}
@@ -82,40 +106,57 @@ def merged(processes):
     return max(abs(numbers[0][key] / numbers[1][key] - 1) for key in numbers[1])
 
 
-def gradients(processes):
-    """Largest relative error of a synchronised network's step in float64, against the batch as a whole."""
+def exchanged(group: Group) -> dict:
+    """What the plain collectives give this rank, of rows that name their rank and place."""
+    rank = group.rank
+    rows = torch.tensor([[rank, i] for i in range(3 + 2 * rank)])
+    owners = torch.arange(len(rows)) % 2
+    aligned = torch.full((2, 3), float(rank)).T
+    group.align([aligned])
+    return {
+        "gather": group.gather(rows).tolist(),
+        "nothing": group.gather(rows[: 2 * rank]).tolist(),
+        "exchange": group.exchange(rows, owners).tolist(),
+        "sum": group.sum(torch.tensor([1.5, rank])).tolist(),
+        "mean": group.mean([2.0, float("nan")][rank], [4, 0][rank]),
+        "align": aligned.tolist(),
+        "agree": group.agree(rank, -rank, 5),
+        "all_of": group.all_of({"rank": rank}),
+        "broadcast": group.broadcast(f"from {rank}"),
+        "on_first": group.on_first(lambda: f"by {rank}"),
+        "failed on first": caught(lambda: group.on_first(lambda: fail(DataError("no file")))),
+        "unforeseen on first": caught(lambda: group.on_first(lambda: fail(KeyError("key")))),
+        "and on": group.sum(torch.tensor(1)).item(),
+    }
 
-    def network():
-        torch.manual_seed(0)
-        return nn.Sequential(
-            nn.Conv2d(1, 5, 3, bias=False), nn.BatchNorm2d(5, momentum=None), nn.ReLU(), nn.Flatten(),
-            nn.Linear(5 * 36, 7, bias=False), nn.BatchNorm1d(7, affine=False), nn.Linear(7, 3),
-        ).double()  # fmt: skip
 
-    images, targets = torch.randn(12, 1, 8, 8).double(), torch.randn(12, 3).double()
-    dist.broadcast(images, src=0), dist.broadcast(targets, src=0)
-    whole, parts = network(), synchronise(network(), torch.device("cpu"))
-    wrapped = parallel(parts, images[:2], torch.device("cpu"), own=True)
-    errors = []
-    for _ in range(2):
-        for model in (whole, parts):
-            model.zero_grad()
-        nn.functional.mse_loss(whole(images), targets).backward()
-        mine = slice(6 * processes.rank, 6 * processes.rank + 6)
-        nn.functional.mse_loss(wrapped(images[mine]), targets[mine]).backward()
-        pairs = [(p.grad, q.grad) for p, q in zip(parts.parameters(), whole.parameters(), strict=True)]
-        pairs += list(zip(parts.buffers(), whole.buffers(), strict=True))
-        errors += [float((p - q).double().norm() / q.double().norm()) for p, q in pairs]
-    names = list(parts.state_dict()) == list(whole.state_dict())
-    return {"error": max(errors), "names": names}
+def fail(error: Exception) -> None:
+    raise error
+
+
+def caught(action: object) -> list[str]:
+    try:
+        action()
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+    return []
+
+
+def diverged(group: Group) -> list[str]:
+    """What a trainer raises when the features of rank 1 alone are not finite."""
+    dataset = few_images(count=32)
+    if group.rank == 1:
+        dataset = replace(dataset, mean=(float("nan"),), std=(0.5,))
+    trainer: Trainer = build_trainer(settings_of("net=resnet8", "batch_size=4", "analysis.batch_size=4"), dataset, CPU, group)
+    return caught(lambda: trainer._measure(Listening()))
 
 
 if __name__ == "__main__":
-    dist.init_process_group("gloo", timeout=timedelta(minutes=2))
-    processes = Processes(dist.get_rank(), dist.get_world_size())
-    rows = measured(processes)
-    result = {"rows": rows, "merged": merged(processes), "gradients": gradients(processes)}
-    result["equal"] = [repr(row) == repr(rows) for row in processes.all_of(rows)]
-    if processes.rank == 0:
-        Path(sys.argv[1]).write_text(json.dumps(result))
-    dist.destroy_process_group()
+    with joined(120) as group, StopSignals():
+        results = {
+            "rows": measured(group), "trained": trained(group), "merged": merged(group),
+            "exchanged": group.all_of(exchanged(group)), "diverged": group.all_of(diverged(group)),
+        }  # fmt: skip
+        results["equal"] = [repr(rows) == repr(results["rows"]) for rows in group.all_of(results["rows"])]
+        if group.is_first:
+            Path(sys.argv[1]).write_text(json.dumps(results))
