@@ -176,7 +176,8 @@ def _lead_sweep(sweep: Sweep, todo: Sequence[Job], task: Task) -> int:
             lines = lines_of(sweep.archive, planned)
             if lines:
                 report(lines)
-            if isinstance(error, (StopRequested, EndOfCommand, NCRunnerError)) or is_full_error() or not lines:
+            ours = isinstance(error, (StopRequested, EndOfCommand, NCRunnerError))
+            if ours or is_full_error() or not lines:
                 raise
             return say(f"the sweep ended early: {explain(error)}", 1)
         code = report(lines_of(sweep.archive, planned))
