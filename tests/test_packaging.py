@@ -1,4 +1,4 @@
-"""The wheel, in an environment of its own, started from another folder."""
+"""The wheel: what is in it, and its commands in a separate environment, from another folder."""
 
 import subprocess
 import zipfile
