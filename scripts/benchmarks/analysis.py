@@ -63,7 +63,7 @@ def run(bench: Bench) -> Iterator[Finding]:
     )  # fmt: skip
     share = ratio(times, "convolutions", "one batch")
     yield Finding(
-        "  the convolutions alone / the forward pass that they are of",
+        "  the convolutions alone / the forward pass of their network",
         share, "x", note=f"the notebook's analysis / them: {ratio(times, 'notebook', best) / share:.2f}",
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Metrics alone, features given: against the notebook's loops, and the one product that they need."""
+"""Metrics of given features, without a network: against the notebook's loops, and the one product X^T X."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the commands take beside what they compute: each in a process of its own."""
+"""How long the commands take to start, to draw, and to skip what is finished: each in a new process."""
 
 from __future__ import annotations
 
