@@ -20,6 +20,10 @@ from nc_runner.runs.record import CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE
 FORMAT = 1
 
 
+class Unreadable(ValueError):
+    """What torch could read is no whole checkpoint; the message says why."""
+
+
 class RandomState(TypedDict, total=False):
     """Of every generator that training may draw from; ``cuda`` where there are GPUs."""
 
@@ -86,7 +90,8 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         try:
             state = _load(path)
         except Exception as error:  # a damaged file can fail in any way inside torch's reader
-            problems.append(f"{path} is damaged ({type(error).__name__}: {_first_line(error)})")
+            what = str(error) if isinstance(error, Unreadable) else type(error).__name__
+            problems.append(f"{path} is damaged ({what})")
             continue
         if state["format"] > FORMAT:
             raise RunFolderError(f"{path} was made by a newer nc-runner\nupgrade this one to resume it")
@@ -133,10 +138,10 @@ def _load(path: Path) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or not isinstance(state.get("format"), int):
-        raise ValueError("not an nc-runner checkpoint")
+        raise Unreadable("not an nc-runner checkpoint")
     digest = state.pop("digest", None)
     if state["format"] <= FORMAT and digest != _digest(state):
-        raise ValueError("its content does not match its checksum")
+        raise Unreadable("its content does not match its checksum")
     return state
 
 
@@ -162,7 +167,3 @@ def _digest(content: object) -> str:
 
     add(content)
     return sha.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:120]

@@ -104,6 +104,8 @@ def _prepared_alike(config: Config, group: Group) -> Trainer:
     held = own if isinstance(own, NCRunnerError) else own.dataset.fingerprint
     everyones = group.all_of((socket.gethostname(), held))
     first_host, first = everyones[0]
+    if len({str(held) for _, held in everyones}) == 1 and isinstance(own, NCRunnerError):
+        raise own
     for rank, (host, held) in enumerate(everyones):
         if isinstance(held, NCRunnerError):
             raise type(held)(f"rank {rank} of {group.world_size} on {host}: {held}")
@@ -133,9 +135,7 @@ def prepare(config: Config, group: Group = ALONE) -> Trainer:
     return build_trainer(config, dataset, device, group)
 
 
-def build_trainer(
-    config: Config, dataset: Dataset, device: torch.device, group: Group = ALONE
-) -> Trainer:
+def build_trainer(config: Config, dataset: Dataset, device: torch.device, group: Group = ALONE) -> Trainer:
     """Network, loss, measurement and optimizer of a run, on a data set. The seed decides the weights."""
     seed_everything(config.seed)
     network = build_network(

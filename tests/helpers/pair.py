@@ -147,7 +147,9 @@ def diverged(group: Group) -> list[str]:
     dataset = few_images(count=32)
     if group.rank == 1:
         dataset = replace(dataset, mean=(float("nan"),), std=(0.5,))
-    trainer: Trainer = build_trainer(settings_of("net=resnet8", "batch_size=4", "analysis.batch_size=4"), dataset, CPU, group)
+    trainer: Trainer = build_trainer(
+        settings_of("net=resnet8", "batch_size=4", "analysis.batch_size=4"), dataset, CPU, group
+    )
     return caught(lambda: trainer._measure(Listening()))
 
 

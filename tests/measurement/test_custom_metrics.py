@@ -55,7 +55,8 @@ def test_a_row_holds_the_value_of_the_function_on_the_train_sets_statistics():
 
 def test_the_columns_are_the_last_and_survive_a_resumption(tmp_path):
     settings = settings_of(
-        "net=custom", "net._target_=helpers.lab.TinyNetwork", "data.samples_per_class=6", "batch_size=20", "epochs=3",
+        "net=custom", "net._target_=helpers.lab.TinyNetwork", "data.samples_per_class=6",
+        "batch_size=20", "epochs=3",
         "progress=none", "checkpoint_seconds=0", "analysis.metrics=[nc1_cdnv]", *CUSTOM,
     )  # fmt: skip
 

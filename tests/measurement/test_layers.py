@@ -248,7 +248,8 @@ def test_a_layer_that_is_not_finite_has_rows_of_nan_and_the_run_goes_on():
 # ---- in a run folder
 
 TINY = settings_of(
-    "net=custom", "net._target_=helpers.lab.TinyNetwork", "data.samples_per_class=6", "batch_size=20", "epochs=4",
+    "net=custom", "net._target_=helpers.lab.TinyNetwork", "data.samples_per_class=6",
+    "batch_size=20", "epochs=4",
     "progress=none", "checkpoint_seconds=0", "analysis.layers=[hidden,norm]",
 )  # fmt: skip
 

@@ -162,7 +162,7 @@ def test_a_callers_autocast_changes_no_bit_of_a_measurement(classifier):
     assert measurement == expected
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("place", ["hidden", "classifier"])
 def test_features_and_outputs_that_are_not_finite_are_a_divergence(place, value):
     measurer = measurer_of("analysis.metrics=all")

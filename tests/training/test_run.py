@@ -22,7 +22,8 @@ from nc_runner.training.run import execute
 from nc_runner.training.signals import StopRequested, StopSignals
 
 TINY = (
-    "net=custom", "net._target_=helpers.lab.TinyNetwork", "data.samples_per_class=6", "batch_size=20", "epochs=4",
+    "net=custom", "net._target_=helpers.lab.TinyNetwork", "data.samples_per_class=6",
+    "batch_size=20", "epochs=4",
     "progress=none", "checkpoint_seconds=0",
 )  # fmt: skip
 SETTINGS = settings_of(*TINY)
