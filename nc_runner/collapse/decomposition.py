@@ -7,6 +7,16 @@ With x = [h; 1], V = [W, b], pi_c = n_c/N, ridge lambda, A = Ave x x^T + lambda 
 holds exactly for any class sizes (Han, Papyan & Donoho, ICLR 2022, section 2, where classes are balanced).
 
 How V_LS is computed, and what keeps its digits in deep collapse: :mod:`nc_runner.collapse.least_squares`.
+
+Where features hold nothing but rounding errors in some directions (:mod:`nc_runner.collapse.resolved`), V_LS
+is the minimiser among all V that vanish there. L_NC1 and L_NC2/3 are its losses, and L_perp is still
+L(V) - L(V_LS): with D = V - V_LS and G = V_LS A - Ave(y x^T), the gradient of L at V_LS, which is 0 on all
+other directions,
+
+    L_perp = 1/2 Tr(D A D^T) + Tr(D G^T).
+
+The second term is what V gains or loses by fitting rounding errors. For a V that vanishes there too, it is 0,
+and L_perp >= 0. For any V, L_LS + L_perp is the loss measured on the samples as they are.
 """
 
 from __future__ import annotations
@@ -15,8 +25,12 @@ import torch
 from torch import Tensor
 
 from nc_runner.collapse.checks import check_classifier, check_features, check_labels, check_ridge
-from nc_runner.collapse.least_squares import Between, solve
+from nc_runner.collapse.least_squares import LeastSquares, solve
+from nc_runner.collapse.problem import Between
+from nc_runner.collapse.resolved import Resolved
 from nc_runner.collapse.statistics import ClassStatistics, float64_blocks
+
+ROUNDING = 1e-9  # a share of the loss: what fitting rounding errors changes below it is left to the residual
 
 
 def least_squares_classifier(stats: ClassStatistics, ridge: float) -> tuple[Tensor, Tensor]:
@@ -25,6 +39,7 @@ def least_squares_classifier(stats: ClassStatistics, ridge: float) -> tuple[Tens
     Args:
         stats: of C classes with P features, with at least one sample.
         ridge: lambda >= 0. With 0 the bias is free, and of several minimisers the one of least norm is given.
+            Directions in which features vary by rounding errors alone are left out (``stats.resolution``).
 
     Returns:
         W (C, P) and b (C,), float64, on the statistics' device. The row of a class without samples is 0.
@@ -45,7 +60,7 @@ def mse_decomposition(
     - ``mse_ls`` = L(V_LS) = mse_nc1 + mse_nc23
     - ``mse_nc1`` = 1/2 Tr(W_LS Sigma_W W_LS^T) + ridge/2 ‖V_LS‖^2
     - ``mse_nc23`` = 1/2 sum_c pi_c ‖W_LS mu_c + b_LS - e_c‖^2
-    - ``mse_perp`` = 1/2 Tr((V - V_LS) A (V - V_LS)^T), 0 on the central path
+    - ``mse_perp`` = 1/2 Tr((V - V_LS) A (V - V_LS)^T), 0 on the central path; for rounding errors see above
     - ``perp_share`` = mse_perp / mse_total, 0 on the central path; NaN where the whole loss is 0
     - ``path_distance`` = ‖V - V_LS‖_F / ‖V_LS‖_F, the distance to the central path; where the ridge is 0 and
       V_LS is not unique, to the one of least norm; NaN where V_LS = 0
@@ -86,12 +101,32 @@ def mse_decomposition(
         errors = (residual.square() * shares).sum()
         differences = ((residual - ls.residual).square() * shares).sum()
     total, perp = loss(weight, bias, errors), loss(*apart, differences)
+    if ls.resolved is not None:
+        gained = _on_rounding_errors(stats, ls.resolved, ls, apart[0], ridge)
+        perp = perp + gained.where(gained.abs() > ROUNDING * total, 0.0)
     terms = {"mse_total": total, "mse_ls": ls.nc1 + ls.nc23, "mse_nc1": ls.nc1, "mse_nc23": ls.nc23}
     terms["mse_perp"] = perp
     terms["perp_share"] = perp / total
     squared_norms = [W.square().sum() + b.square().sum() for W, b in (apart, (ls.weight, ls.bias))]
     terms["path_distance"] = (squared_norms[0] / squared_norms[1]).sqrt()
     return {name: float(term) for name, term in terms.items()}
+
+
+def _on_rounding_errors(
+    stats: ClassStatistics, resolved: Resolved, ls: LeastSquares, apart: Tensor, ridge: float
+) -> Tensor:
+    """Tr(D G^T) on the directions cut, with D = W - W_LS (C, P) and G the gradient of L at V_LS.
+
+    G = Ave (V_LS x - y) h^T + ridge W_LS is 0 on the kept directions.
+    """
+    between = Between.of(stats)
+    gradient = ls.weight @ (stats.within_covariance + between.covariance)
+    gradient[between.present] -= between.shares[:, None] * between.means
+    gradient -= ridge * torch.outer(ls.bias, between.centre)
+    apart = apart * resolved.scale
+    apart = apart - (apart @ resolved.basis) @ resolved.basis.T
+    product: Tensor = (apart * (gradient / resolved.scale)).sum()
+    return product
 
 
 def mse_loss(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, ridge: float) -> float:

@@ -21,6 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nc_runner.collapse.resolved import resolved_directions
 from nc_runner.collapse.statistics import ClassStatistics
 from nc_runner.collapse.whitening import whiten
 
@@ -34,7 +35,8 @@ def snr_spectrum(stats: ClassStatistics) -> Tensor:
 
     Returns:
         (C-1,) float64, on the statistics' device. Infinite for directions in which the class means differ
-        but no sample varies; 0 beyond the rank P; all NaN when a class has no samples.
+        but no sample varies; 0 beyond the rank P; all NaN when a class has no samples. Directions in which
+        features vary by no more than their rounding (``ClassStatistics.resolution``) take no part.
 
     Source: Han, Papyan & Donoho (ICLR 2022), the SNR matrix.
 
@@ -47,7 +49,12 @@ def snr_spectrum(stats: ClassStatistics) -> Tensor:
     count = stats.num_classes - 1
     if not stats.complete:
         return means.new_full((count,), torch.nan)
-    inside, outside, _ = whiten(stats.within_covariance, means, stats.within_rank)
+    within, noise = stats.within_covariance, None
+    resolved = resolved_directions(stats, ridge=0)
+    if resolved is not None:
+        frame, noise = resolved.frame, resolved.noise
+        within, means = frame.T @ within @ frame, means @ frame
+    inside, outside, _ = whiten(within, means, noise)
     spectrum = means.new_zeros(count)
     infinite = 0
     if outside.shape[1]:

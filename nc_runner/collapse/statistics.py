@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nc_runner.collapse.checks import check_features, check_labels
 
+EPS64 = torch.finfo(torch.float64).eps
 ROWS = 8192  # features converted to float64 at a time, at most
 CELLS = 2**20  # numbers of a table with one column for each class that are held at a time
 CACHED_CELLS = 2**19  # float64 numbers, 4 MiB: such a block of features stays in a CPU's cache
@@ -63,6 +64,8 @@ class ClassStatistics:
         dim: P, the number of features.
         device: where the statistics live; the features' device by default (the CPU for MPS, which has no
             float64).
+        resolution: how coarse the features are, as :attr:`resolution` says; by default as their dtype. To be
+            given for float64 features that hold values rounded to another dtype.
 
     >>> stats = ClassStatistics(num_classes=2, dim=1)
     >>> stats.update(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 0]))
@@ -71,9 +74,17 @@ class ClassStatistics:
     ([[3.0], [5.0]], [[2.0]])
     """
 
-    def __init__(self, num_classes: int, dim: int, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        device: torch.device | str | None = None,
+        resolution: float | None = None,
+    ) -> None:
         if num_classes < 2 or dim < 1:
             raise ValueError(f"at least 2 classes and 1 feature are needed, not {num_classes} and {dim}")
+        if resolution is not None and not 0 < resolution < 1:
+            raise ValueError(f"the resolution must be a number between 0 and 1, not {resolution}")
         self.num_classes = num_classes
         self.dim = dim
         self._device = None if device is None else torch.device(device)
@@ -84,6 +95,8 @@ class ClassStatistics:
         )  # first samples
         self._offsets = torch.zeros_like(self._anchors)  # class means less anchors
         self._scatter = torch.zeros(dim, dim, dtype=torch.float64, device=self._device)
+        self._given = resolution is not None
+        self._resolution = torch.full_like(self._counts[:1], resolution or EPS64)
 
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Add a batch: ``features`` (B, P) of any floating dtype, ``labels`` (B,) of integers in 0..C-1.
@@ -95,6 +108,8 @@ class ClassStatistics:
         check_labels(labels, len(features), self.num_classes)
         self._settle(features.device)
         labels = labels.detach().to(self.device, torch.int64)
+        if not self._given:
+            self._resolution.clamp_(min=torch.finfo(features.dtype).eps)
         size = max(feature_rows(self.dim, self.device), min(ROWS, ROWS_PER_CLASS * self.num_classes))
         # Two blocks of memory for all: to ask for new ones takes longer than to work on them.
         memory = self._scatter.new_empty(2, min(size, len(labels)), self.dim)
@@ -124,6 +139,7 @@ class ClassStatistics:
         if (other.num_classes, other.dim) != (self.num_classes, self.dim):
             raise ValueError("only statistics of the same number of classes and features can be merged")
         self._settle(other.device)
+        self._resolution = self._resolution.maximum(other._resolution.to(self.device))
         classes = (other._counts > 0).nonzero()[:, 0]
         of_classes = (other._counts, other._anchors, other._offsets, other._spreads)
         counts, anchors, offsets, spreads = (part[classes].to(self.device) for part in of_classes)
@@ -148,7 +164,7 @@ class ClassStatistics:
     def _settle(self, device: torch.device) -> None:
         if self._device is None:
             self._device = torch.device("cpu") if device.type == "mps" else device
-            for name in ("_counts", "_anchors", "_offsets", "_spreads", "_scatter"):
+            for name in ("_counts", "_anchors", "_offsets", "_spreads", "_scatter", "_resolution"):
                 setattr(self, name, getattr(self, name).to(self._device))
 
     @property
@@ -158,7 +174,7 @@ class ClassStatistics:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All that the statistics hold, in float64: filled with those of another object they are its copy."""
-        return self._counts, self._anchors, self._offsets, self._spreads, self._scatter
+        return self._counts, self._anchors, self._offsets, self._spreads, self._scatter, self._resolution
 
     @property
     def counts(self) -> Tensor:
@@ -202,6 +218,10 @@ class ClassStatistics:
         return self._spreads / self._counts
 
     @property
-    def within_rank(self) -> int:
-        """A bound on the rank of Sigma_W: P, or the number of samples beyond the first of each class."""
-        return min(self.dim, int((self._counts - 1).clamp(min=0).sum()))
+    def resolution(self) -> float:
+        """How coarse the features are, as a share of their size.
+
+        The machine epsilon of the coarsest dtype that was added (1.2e-7 for float32), or the number that was
+        given. Merging keeps the coarser.
+        """
+        return float(self._resolution)

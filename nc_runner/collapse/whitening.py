@@ -23,51 +23,37 @@ class Whitened(NamedTuple):
     solved: Tensor | None
 
 
-def whiten(covariance: Tensor, rows: Tensor, rank: float) -> Whitened:
+def whiten(covariance: Tensor, rows: Tensor, noise: Tensor | None = None) -> Whitened:
     """Whiten ``rows`` (K, P) by a symmetric positive semi-definite ``covariance`` (P, P), in float64.
 
     Each feature is first scaled to unit variance: features of very different size, as in a network with
-    nearly dead units, then cost no digits. A Cholesky factor is used where it is safe, else eigenvectors;
-    for a ``rank`` known to be far below P, those of its range alone (Halko, Martinsson & Tropp 2011).
+    nearly dead units, then cost no digits. A Cholesky factor is used where it is safe, else eigenvectors.
+
+    Variance that is no larger than that of ``noise`` (P, P), the rounding errors of the covariance, counts as
+    none; by default, variance below P times float64's precision of the strongest.
     """
-    scale = covariance.diagonal().clamp(min=0).sqrt()
+    noise = torch.zeros_like(covariance) if noise is None else noise
+    scale = covariance.diagonal().maximum(noise.diagonal()).sqrt()
     alive = scale > 0
     dead_part = rows[:, ~alive]
     scale, rows = scale[alive], rows[:, alive]
     scaled = rows / scale
-    correlation = covariance[alive][:, alive] / scale / scale[:, None]
-    dim = len(scale)
-    tolerance = dim * torch.finfo(torch.float64).eps
-    if rank >= dim > 0:
-        factor, failed = torch.linalg.cholesky_ex(correlation)
-        if int(failed) == 0 and float(factor.diagonal().min()) ** 2 > tolerance:
-            inside = torch.linalg.solve_triangular(factor, scaled.T, upper=False)
-            solved = None
-            if bool(alive.all()):
-                solved = torch.linalg.solve_triangular(factor.T, inside, upper=True).T / scale
-            return Whitened(inside.T, _present(dead_part, rows), solved)
-    frame = _range(correlation, int(rank)) if rank < dim / 3 else None
-    if frame is not None:
-        correlation = frame.T @ correlation @ frame
-        scaled_inside = scaled @ frame
-        rest = scaled - scaled_inside @ frame.T
-    else:
-        scaled_inside, rest = scaled, scaled[:, :0]
+    correlation, noise = (part[alive][:, alive] / scale / scale[:, None] for part in (covariance, noise))
+    tolerance = len(scale) * torch.finfo(torch.float64).eps
+    factor, failed = torch.linalg.cholesky_ex(correlation)
+    hidden = torch.linalg.cholesky_ex(correlation - noise).info
+    if len(scale) and not int(failed) and not int(hidden) and float(factor.diagonal().min()) ** 2 > tolerance:
+        inside = torch.linalg.solve_triangular(factor, scaled.T, upper=False)
+        solved = None
+        if bool(alive.all()):
+            solved = torch.linalg.solve_triangular(factor.T, inside, upper=True).T / scale
+        return Whitened(inside.T, _present(dead_part, rows), solved)
     values, vectors = torch.linalg.eigh(correlation)
-    kept = values > tolerance * values[-1:].clamp(min=0)
-    inside = scaled_inside @ vectors[:, kept] / values[kept].sqrt()
-    outside = torch.cat([scaled_inside @ vectors[:, ~kept], rest], dim=1)
-    outside = torch.cat([_present(outside, scaled), _present(dead_part, rows)], dim=1)
-    return Whitened(inside, outside, None)
-
-
-def _range(matrix: Tensor, rank: int) -> Tensor:
-    """An orthonormal basis (P, R) of the range of a symmetric matrix of at most this rank."""
-    generator = torch.Generator().manual_seed(0)
-    count = min(len(matrix), rank + 8)
-    probes = torch.randn(len(matrix), count, dtype=matrix.dtype, generator=generator)
-    basis: Tensor = torch.linalg.qr(matrix @ probes.to(matrix.device)).Q
-    return basis
+    least = ((vectors.T @ noise) * vectors.T).sum(dim=1).clamp(min=0)
+    kept = values > least.where(least > 0, tolerance * values[-1:])
+    inside = scaled @ vectors[:, kept] / values[kept].sqrt()
+    outside = _present(scaled @ vectors[:, ~kept], scaled)
+    return Whitened(inside, torch.cat([outside, _present(dead_part, rows)], dim=1), None)
 
 
 def _present(part: Tensor, whole: Tensor) -> Tensor:

@@ -35,3 +35,18 @@ def simplex_etf(num_classes, dim, seed=0):
     basis = np.linalg.qr(rng.normal(size=(dim, num_classes)))[0]
     etf = (np.eye(num_classes) - 1 / num_classes) * np.sqrt(num_classes / (num_classes - 1))
     return etf @ basis.T
+
+
+def low_rank_features(samples, num_classes, rank, dim, spread, dtype, seed=0):
+    """Outputs (N, P) of a linear layer without activation in ``dtype``, and labels (N,), as tensors.
+
+    The inputs are ``rank`` numbers each: class means of size 1 with a within-class deviation of ``spread``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    means, labels = torch.randn(num_classes, rank, generator=generator), torch.arange(samples) % num_classes
+    inputs = means[labels] + spread * torch.randn(samples, rank, generator=generator)
+    weight = torch.randn(dim, rank, generator=generator) / rank**0.5
+    bias = torch.randn(dim, generator=generator) / rank**0.5
+    computed = torch.promote_types(dtype, torch.float32)  # half precision is rounded from float32 sums
+    outputs = inputs.to(computed) @ weight.to(computed).T + bias.to(computed)
+    return outputs.to(dtype), labels

@@ -1,0 +1,115 @@
+"""The directions in which features vary by more than their rounding.
+
+Features of low rank, as those of a wide linear layer without activation, vary in all other directions too: by
+their rounding errors, about 1e-7 of their size in float32. These hold no information, but a least-squares
+classifier without a ridge would divide by them. So they are cut, by three rules:
+
+1. A direction is cut where the *total* covariance (plus the ridge) lies below the rounding of the features,
+   or below what a covariance in float64 resolves. The within-class covariance alone does not decide: in deep
+   collapse it lies below the rounding where the class means differ, and such directions are kept.
+2. Class means and scatter are both projected on the kept directions, around the mean of the samples.
+3. How coarse the features are is a property of the statistics: ``ClassStatistics.resolution``.
+
+"Below" is relative to the size of each feature, its root mean square.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nc_runner.collapse.statistics import EPS64, ClassStatistics
+
+# The largest standard deviation of rounding errors that is allowed for, in units of the resolution. Features
+# in half precision are float32 sums rounded once: 0.2 was measured. In float32 and float64 the sums are
+# rounded themselves: 0.4 to 2 were measured for linear layers of 8 to 2,048 inputs, and up to 6 where a large
+# mean cancels.
+SUMS, ROUNDED_ONCE = 8.0, 1.0
+FINEST = 1000 * EPS64  # a covariance surely resolves this share of its largest eigenvalue, or P * EPS64
+NOISE = 16 * EPS64  # rounding errors of a covariance, as a share of its largest eigenvalue
+CONDITION = 1e-9  # the least eigenvalue of a covariance that is solved as it is, as a share of its trace
+# A feature below this share of the largest is scaled up: it would drown in the errors of the directions.
+SMALL, SMALL_BESIDE_ROUNDING = 1e-10, 1e-4
+EXACT = 1e-12  # a share of the features' size: where nothing varies, float64 leaves less
+
+
+class Resolved(NamedTuple):
+    """Coordinates of the kept directions, R of them.
+
+    ``scale`` (P,): 1, but for features that are much smaller than others.
+    ``basis`` (P, R): orthonormal, of the kept directions of h / scale.
+    ``frame`` (P, R): h @ frame has the total covariance I, the ridge counted in; these weights span what a
+    classifier may use.
+    ``noise`` (R, R): what float64 rounding errors of the within-class covariance (plus ridge) may be there.
+    ``rounded``: whether the directions cut hold rounding errors, or no variation at all.
+    """
+
+    scale: Tensor
+    basis: Tensor
+    frame: Tensor
+    noise: Tensor
+    rounded: bool
+
+
+def rounding(stats: ClassStatistics) -> float:
+    """The largest standard deviation, as a share of the features' size, that rounding errors may have.
+
+    Errors are independent: of P features in N samples the strongest direction has 1 + sqrt(P/N) times the
+    standard deviation of each.
+    """
+    factor = SUMS if stats.resolution <= torch.finfo(torch.float32).eps else ROUNDED_ONCE
+    return float(factor * stats.resolution * (1 + (stats.dim / stats.total) ** 0.5))
+
+
+def resolved_directions(stats: ClassStatistics, ridge: float) -> Resolved | None:
+    """The directions that are kept, or None where all are and the problem can be solved as it stands.
+
+    The statistics must hold a sample.
+    """
+    present = stats.counts > 0
+    shares, means = stats.counts[present] / stats.counts.sum(), stats.means[present]
+    covariance = stats.within_covariance
+    size = (covariance.diagonal() + shares @ means.square()).sqrt()
+    size = size.where(size > 0, 1.0)
+    unit = torch.eye(stats.dim, dtype=torch.float64, device=stats.device)
+    if ridge > 0:
+        covariance = covariance + ridge * unit
+    scaled = covariance / size / size[:, None]
+    signal = (means - shares @ means) * shares.sqrt()[:, None] / size
+    finest = max(FINEST, stats.dim * EPS64)
+    # A ridge above the variance of the rounding errors makes them harmless.
+    least = 0.0 if ridge >= (stats.resolution * float(size.max())) ** 2 else rounding(stats) ** 2
+    safe = _exceeds(scaled, finest * scaled.trace() * unit)
+    if safe and len(means) > stats.dim + 1:  # the primal route, which solves by the total covariance
+        total = scaled + signal.T @ signal
+        safe = _exceeds(total, CONDITION * total.trace() * unit)
+    if safe and _exceeds(scaled, least * unit):
+        return None
+    values, vectors = torch.linalg.eigh(scaled)
+    floor = (finest * values[-1]).clamp(min=0)
+    values = values.where(values > floor, 0.0)
+    # The singular values of a square root of the total covariance have twice the digits.
+    root = torch.cat([(vectors * values.sqrt()).T, signal])
+    _, s, directions = torch.linalg.svd(root, full_matrices=False)
+    kept = s > floor.clamp(min=least).sqrt()
+    if safe and bool(kept.all()):
+        return None
+    rounded = bool((s[~kept] > EXACT).any())
+    scale = (size / size.max() / (SMALL_BESIDE_ROUNDING if rounded else SMALL)).clamp(max=1)
+    if bool(kept.all()):
+        basis, frame = unit, directions.T / s / size[:, None]
+    else:
+        size_here = size / scale
+        basis = torch.linalg.qr(size_here[:, None] * directions[kept].T).Q
+        _, of_kept, turned = torch.linalg.svd((root * size_here) @ basis, full_matrices=False)
+        frame = basis @ (turned.T / of_kept) / scale[:, None]
+    errors = frame * size[:, None]
+    noise = NOISE * values[-1] * (errors.T @ errors)
+    return Resolved(scale, basis, frame, noise, rounded)
+
+
+def _exceeds(matrix: Tensor, other: Tensor) -> bool:
+    """Whether symmetric ``matrix`` - ``other`` is positive definite."""
+    return int(torch.linalg.cholesky_ex(matrix - other).info) == 0
