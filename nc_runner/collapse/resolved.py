@@ -81,11 +81,13 @@ def resolved_directions(stats: ClassStatistics, ridge: float) -> Resolved | None
     finest = max(FINEST, stats.dim * EPS64)
     # A ridge above the variance of the rounding errors makes them harmless.
     least = 0.0 if ridge >= (stats.resolution * float(size.max())) ** 2 else rounding(stats) ** 2
-    safe = _exceeds(scaled, finest * scaled.trace() * unit)
+    enough = float(finest * scaled.trace())
+    exceeds_both = _exceeds(scaled, max(enough, least))
+    safe = exceeds_both or _exceeds(scaled, enough)
     if safe and len(means) > stats.dim + 1:  # the primal route, which solves by the total covariance
         total = scaled + signal.T @ signal
-        safe = _exceeds(total, CONDITION * total.trace() * unit)
-    if safe and _exceeds(scaled, least * unit):
+        safe = _exceeds(total, float(CONDITION * total.trace()))
+    if safe and exceeds_both:
         return None
     values, vectors = torch.linalg.eigh(scaled)
     floor = (finest * values[-1]).clamp(min=0)
@@ -110,6 +112,8 @@ def resolved_directions(stats: ClassStatistics, ridge: float) -> Resolved | None
     return Resolved(scale, basis, frame, noise, rounded)
 
 
-def _exceeds(matrix: Tensor, other: Tensor) -> bool:
-    """Whether symmetric ``matrix`` - ``other`` is positive definite."""
-    return int(torch.linalg.cholesky_ex(matrix - other).info) == 0
+def _exceeds(matrix: Tensor, least: float) -> bool:
+    """Whether all eigenvalues of a symmetric matrix are above ``least``."""
+    less = matrix.clone()
+    less.diagonal().sub_(least)
+    return int(torch.linalg.cholesky_ex(less).info) == 0

@@ -32,25 +32,27 @@ def whiten(covariance: Tensor, rows: Tensor, noise: Tensor | None = None) -> Whi
     Variance that is no larger than that of ``noise`` (P, P), the rounding errors of the covariance, counts as
     none; by default, variance below P times float64's precision of the strongest.
     """
-    noise = torch.zeros_like(covariance) if noise is None else noise
-    scale = covariance.diagonal().maximum(noise.diagonal()).sqrt()
+    least = torch.zeros_like(covariance.diagonal()) if noise is None else noise.diagonal()
+    scale = covariance.diagonal().maximum(least).sqrt()
     alive = scale > 0
     dead_part = rows[:, ~alive]
     scale, rows = scale[alive], rows[:, alive]
     scaled = rows / scale
-    correlation, noise = (part[alive][:, alive] / scale / scale[:, None] for part in (covariance, noise))
+    correlation = covariance[alive][:, alive] / scale / scale[:, None]
     tolerance = len(scale) * torch.finfo(torch.float64).eps
     factor, failed = torch.linalg.cholesky_ex(correlation)
-    hidden = torch.linalg.cholesky_ex(correlation - noise).info
-    if len(scale) and not int(failed) and not int(hidden) and float(factor.diagonal().min()) ** 2 > tolerance:
+    if noise is not None:
+        noise = noise[alive][:, alive] / scale / scale[:, None]
+        failed = failed.maximum(torch.linalg.cholesky_ex(correlation - noise).info)
+    if len(scale) and int(failed) == 0 and float(factor.diagonal().min()) ** 2 > tolerance:
         inside = torch.linalg.solve_triangular(factor, scaled.T, upper=False)
         solved = None
         if bool(alive.all()):
             solved = torch.linalg.solve_triangular(factor.T, inside, upper=True).T / scale
         return Whitened(inside.T, _present(dead_part, rows), solved)
     values, vectors = torch.linalg.eigh(correlation)
-    least = ((vectors.T @ noise) * vectors.T).sum(dim=1).clamp(min=0)
-    kept = values > least.where(least > 0, tolerance * values[-1:])
+    least = tolerance * values[-1:] if noise is None else ((vectors.T @ noise) * vectors.T).sum(dim=1)
+    kept = values > least.clamp(min=0)
     inside = scaled @ vectors[:, kept] / values[kept].sqrt()
     outside = _present(scaled @ vectors[:, ~kept], scaled)
     return Whitened(inside, torch.cat([outside, _present(dead_part, rows)], dim=1), None)
