@@ -1,25 +1,16 @@
-"""What every figure of runs has in common: a name, words, and networks as rows and data sets as columns."""
+"""The base of all figures of runs: a name, texts, and networks as rows and data sets as columns."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
-from nc_runner.figures.grid import blank
-from nc_runner.figures.style import (
-    LossLook,
-    data_set_name,
-    data_set_order,
-    network_name,
-    network_order,
-)
+from nc_runner.figures.style import LossLook, data_set_name, data_set_order, network_name, network_order
+from nc_runner.figures.traces import Trace
 from nc_runner.runs.reader import Run
 
 
@@ -43,7 +34,7 @@ class Curve:
 class RunFigure(ABC):
     """A figure of runs, written to files called ``name``; ``reading`` explains it in the report.
 
-    ``per_loss``: each loss has a figure of its own, because colours tell other things apart. It is called
+    ``per_loss``: each loss has a separate figure, because colours distinguish other things. It is called
     ``name`` for MSE and ``name_LOSS`` for other losses.
     """
 
@@ -67,7 +58,7 @@ class Cells:
     """The networks and data sets of ``runs``, in the order of rows and columns."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self._runs = runs
+        self.runs = runs
         self.networks = sorted({run.cell[0] for run in runs}, key=network_order)
         self.data_sets = sorted({run.cell[1] for run in runs}, key=data_set_order)
 
@@ -79,21 +70,19 @@ class Cells:
     def columns(self) -> list[str]:
         return [data_set_name(name) for name in self.data_sets]
 
-    def fill(self, panels: Sequence[Sequence[Axes]]) -> Iterator[tuple[Axes, int, list[Run]]]:
-        """(panel, its column, the runs to draw in it); panels without a run are shaded."""
-        for network, row in zip(self.networks, panels, strict=True):
-            for j, data_set in enumerate(self.data_sets):
-                here = [run for run in self._runs if run.cell[:2] == (network, data_set)]
-                if not here:
-                    blank(row[j])
-                yield row[j], j, here
+    def crowd(self, run: Run) -> int:
+        """How many runs share the panel and the loss of ``run``."""
+        return sum(other.cell == run.cell for other in self.runs)
 
-
-def spectrum_colours() -> Colormap:
-    """The colours of an ordered set of lines, of which the last tenth is too light to see."""
-    return matplotlib.colormaps["viridis"]
-
-
-def thinness(crowd: int) -> tuple[float, float]:
-    """(line width, alpha) of a run that shares its panel and loss with others, ``crowd`` in all."""
-    return (1.2, 1.0) if crowd == 1 else (0.8, max(0.3, 1.1 / crowd**0.5))
+    def arrange(self, traces: Mapping[Run, Sequence[Trace]]) -> list[list[list[Trace] | None]]:
+        """The traces of each panel, by row and column; None for a panel without a run."""
+        place = {run: run.cell[:2] for run in self.runs}
+        return [
+            [
+                [trace for run in self.runs if place[run] == (network, data_set) for trace in traces[run]]
+                if (network, data_set) in place.values()
+                else None
+                for data_set in self.data_sets
+            ]
+            for network in self.networks
+        ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nc_runner.figures.base import Curve, RunFigure
-from nc_runner.figures.curves import CurveFigure, DecompositionFigure
+from nc_runner.figures.curves import AdvanceFigure, CurveFigure, DecompositionFigure, SpectrumFigure
 from nc_runner.figures.flow import (
     FlowCurves,
     FlowFigure,
@@ -15,7 +15,6 @@ from nc_runner.figures.flow import (
     same,
 )
 from nc_runner.figures.layers import LayerFigure
-from nc_runner.figures.spectrum import AdvanceFigure, SpectrumFigure
 from nc_runner.figures.style import BLACK, BLUE, GREEN, PURPLE, VERMILION
 
 

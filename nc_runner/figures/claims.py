@@ -36,24 +36,17 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What the rows say about a claim.
+class Judgement:
+    """A verdict on a claim for one run, or for the runs of one network and data set (``run`` None).
 
-    ``number`` decides; None where there is none. ``reason`` shows it ("1.34 → 0.0122"), or says why the rows
-    are inconclusive.
+    ``number`` decides; None where there is none. ``reason`` shows it ("1.34 → 0.0122"), or explains why the
+    rows are inconclusive.
     """
 
+    claim: Claim
     verdict: str
     number: float | None
     reason: str
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The finding about a claim for one run, or for the runs of one network and data set (``run`` None)."""
-
-    claim: Claim
-    finding: Finding
     cell: tuple[str, str, str]
     run: Run | None = None
 
@@ -77,73 +70,49 @@ class Overall:
     median: float | None  # of the deciding numbers
 
 
-MEASURES = {  # column: what to call it, for short and in a sentence
+MEASURES = {  # column: its short name, and its name in a sentence
     "nc1": ("NC1", "NC1"),
     "nc2_equinorm_means": ("NC2 equal norms, means", "NC2, the spread of the class means' norms,"),
     "nc2_equinorm_classifier": ("NC2 equal norms, classifier", "NC2, the spread of the classifier's norms,"),
     "nc2_equiangular_means": ("NC2 equal angles, means", "NC2, the spread of the class means' angles,"),
     "nc2_equiangular_classifier": (
-        "NC2 equal angles, classifier",
-        "NC2, the spread of the classifier's angles,",
+        "NC2 equal angles, classifier", "NC2, the spread of the classifier's angles,"
     ),
     "nc2_maxangle_means": (
-        "NC2 maximal angles, means",
-        "NC2, the class means' distance from maximal angles,",
+        "NC2 maximal angles, means", "NC2, the class means' distance from maximal angles,"
     ),
     "nc2_maxangle_classifier": (
-        "NC2 maximal angles, classifier",
-        "NC2, the classifier's distance from maximal angles,",
+        "NC2 maximal angles, classifier", "NC2, the classifier's distance from maximal angles,"
     ),
     "nc3_self_duality": ("NC3 self-duality", "NC3, the distance from self-duality,"),
     "nc4_ncc_mismatch": ("NC4 nearest class mean", "NC4, the mismatch with the nearest class mean,"),
-}
+}  # fmt: skip
 
 
 def _falls(column: str) -> tuple[Claim, Claim]:
-    subject, measure = MEASURES[column]
+    name, measure = MEASURES[column]
+    training = f"{measure} falls over training", "last / first epoch", "below 1"
+    phase = f"{measure} continues to fall in the terminal phase", "last / first epoch of the phase", "below 1"
     return (
-        Claim(
-            f"{column}_falls",
-            subject,
-            TRAINING,
-            f"{measure} falls over training",
-            "last / first epoch",
-            "below 1",
-        ),
-        Claim(
-            f"{column}_falls_in_phase",
-            subject,
-            PHASE,
-            f"{measure} continues to fall in the terminal phase",
-            "last epoch / first of the phase",
-            "below 1",
-        ),
+        Claim(f"{column}_falls", name, TRAINING, *training),
+        Claim(f"{column}_falls_in_phase", name, PHASE, *phase),
     )
 
 
 FALLS = {column: _falls(column) for column in MEASURES}
 PERP = Claim(
-    "perp_negligible",
-    "L_perp relative to L_LS",
-    PHASE,
+    "perp_negligible", "L_perp relative to L_LS", PHASE,
     "L_perp is negligible relative to L_LS in the terminal phase (trained with MSE)",
-    "largest L_perp / L_LS of the phase",
-    f"below {NEGLIGIBLE:g}",
-)
+    "largest L_perp / L_LS of the phase", f"below {NEGLIGIBLE:g}",
+)  # fmt: skip
 TEST_ACCURACY = Claim(
-    "test_accuracy_rises_in_phase",
-    "Test accuracy",
-    PHASE,
+    "test_accuracy_rises_in_phase", "Test accuracy", PHASE,
     "Test accuracy rises from the start of the terminal phase to the end",
-    "points of test accuracy",
-    "above 0",
-)
+    "points of test accuracy", "above 0",
+)  # fmt: skip
 MSE_AND_CE = Claim(
-    "mse_comparable_to_ce",
-    "MSE compared with CE",
-    "at the end",
+    "mse_comparable_to_ce", "MSE compared with CE", "at the end",
     "Test accuracy with MSE is comparable to that with cross-entropy, or better",
-    "points of test accuracy, MSE - CE",
-    f"at least -{COMPARABLE:g}",
-)
+    "points of test accuracy, MSE - CE", f"at least -{COMPARABLE:g}",
+)  # fmt: skip
 CLAIMS = (*(claim for pair in FALLS.values() for claim in pair), PERP, TEST_ACCURACY, MSE_AND_CE)

@@ -1,4 +1,4 @@
-"""Figures of single columns of metrics.csv against the epoch."""
+"""The kinds of figures against the epoch: single columns, the terms of the MSE, the SNR spectrum."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
+from nc_runner.columns import snr_columns
+from nc_runner.figures.advance import phi_advance
 from nc_runner.figures.base import Curve
-from nc_runner.figures.epochs import EpochFigure, Look, Trace, draw_band, draw_end, inside
+from nc_runner.figures.epochs import EpochFigure, Pen
 from nc_runner.figures.grid import LegendEntry
-from nc_runner.figures.scales import FloatArray, Scale
+from nc_runner.figures.scales import FloatArray
 from nc_runner.figures.style import GREY, LINE_STYLES, LossLook, loss_name
+from nc_runner.figures.summary import terminal_phase_start
+from nc_runner.figures.traces import ordered_colour, sample
 from nc_runner.runs.reader import Run
 
 _RIDGE_RULES = {"objective": "objective: C·wd/2", "notebook": "notebook: wd/2"}
@@ -34,27 +36,10 @@ class CurveFigure(EpochFigure):
             if curve.column in rows
         }
 
-    def draw_run(self, panel: Axes, traces: Sequence[Trace], look: Look, scale: Scale) -> None:
-        for trace in traces:
-            colour = trace.curve.colour or look.colour
-            draw_band(panel, trace, colour, scale)
-            line = Line2D(
-                trace.x,
-                inside(trace.y, scale),
-                color=colour,
-                linestyle=LINE_STYLES[trace.curve.style or look.style],
-                linewidth=look.width,
-                alpha=look.alpha * trace.curve.alpha,
-            )
-            panel.add_artist(line)
-            draw_end(panel, trace, colour, scale)
-
-    def colour_legend(self, losses: Sequence[str], looks: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
+    def legend(self, losses: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
         alone = len(self.curves) == 1  # else styles are those of the curves
-        for loss in losses:
-            colour, style = looks[loss]
-            width = 1.4 if alone else 3.0
-            line = Line2D([], [], color=colour, linestyle=LINE_STYLES[style if alone else "solid"], lw=width)
+        for loss, (colour, style) in losses.items():
+            line = sample(colour, LINE_STYLES[style]) if alone else sample(colour, width=3.0)
             yield LegendEntry(line, loss_name(loss))
         if not alone:
             yield from curve_legend(self.curves)
@@ -62,11 +47,11 @@ class CurveFigure(EpochFigure):
 
 @dataclass(frozen=True, kw_only=True)
 class DecompositionFigure(CurveFigure):
-    """Terms of the MSE in colours of their own; the caption says which ridge they have."""
+    """Terms of the MSE, distinguished by colours; the caption names the ridge."""
 
     per_loss: ClassVar[bool] = True
 
-    def colour_legend(self, losses: Sequence[str], looks: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
+    def legend(self, losses: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
         return curve_legend(self.curves)
 
     def caption(self, runs: Sequence[Run]) -> str:
@@ -83,15 +68,42 @@ class DecompositionFigure(CurveFigure):
         return "ridge " + "; ".join(parts)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SpectrumFigure(EpochFigure):
+    """The singular values omega_j of the SNR spectrum."""
+
+    per_loss: ClassVar[bool] = True
+    many_lines: ClassVar[bool] = True
+
+    def values(self, run: Run) -> tuple[FloatArray, dict[Curve, FloatArray]]:
+        epochs, columns = run.rows["epoch"].to_numpy(np.float64), snr_columns(run.num_classes)
+        return epochs, {Curve(name): run.rows[name].to_numpy(np.float64) for name in columns}
+
+    def pen(self, curve: Curve, place: float, look: LossLook) -> Pen:
+        return Pen(ordered_colour(place), width=0.7)
+
+    def legend(self, losses: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
+        yield LegendEntry(sample(ordered_colour(0.0)), r"$\omega_1$, the largest", math=True)
+        yield LegendEntry(sample(ordered_colour(1.0)), r"$\omega_{C-1}$, the smallest", math=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdvanceFigure(SpectrumFigure):
+    """How far Phi(omega_j) has advanced since the terminal phase began (advance.py)."""
+
+    def values(self, run: Run) -> tuple[FloatArray, dict[Curve, FloatArray]]:
+        epochs, advance = phi_advance(run.rows, run.num_classes, terminal_phase_start(run.rows))
+        return epochs, {Curve(name): advance[:, j] for j, name in enumerate(snr_columns(run.num_classes))}
+
+    def caption(self, runs: Sequence[Run]) -> str:
+        known = {terminal_phase_start(run.rows) is not None for run in runs}
+        t0 = "first epoch of the terminal phase" if True in known else "the first epoch"
+        otherwise = ", or the first epoch" if len(known) == 2 else ""
+        return f"t₀: {t0}{otherwise}. If the law holds, all lines are equal"
+
+
 def curve_legend(curves: Sequence[Curve]) -> Iterator[LegendEntry]:
-    """An entry for each of ``curves``, grey where colours tell losses apart."""
+    """An entry for each of ``curves``; grey where colours distinguish losses."""
     for curve in curves:
-        line = Line2D(
-            [],
-            [],
-            color=curve.colour or GREY,
-            linestyle=LINE_STYLES[curve.style or "solid"],
-            linewidth=1.4,
-            alpha=curve.alpha,
-        )
+        line = sample(curve.colour or GREY, LINE_STYLES[curve.style or "solid"], alpha=curve.alpha)
         yield LegendEntry(line, curve.label, math=True)

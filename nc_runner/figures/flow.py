@@ -12,17 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.typing import ColorType
 
-from nc_runner.figures.base import Curve, spectrum_colours
+from nc_runner.figures.base import Curve
 from nc_runner.figures.curves import curve_legend
-from nc_runner.figures.grid import Frame, LegendEntry, blank
-from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale, log_scale
-from nc_runner.figures.style import GREY, LINE_STYLES
+from nc_runner.figures.grid import Frame, LegendEntry
+from nc_runner.figures.scales import FloatArray, drawable, log_scale
+from nc_runner.figures.style import BLACK, GREY, LINE_STYLES
+from nc_runner.figures.traces import Trace, fitting_scale, ordered_colour, sample
 from nc_runner.runs.flows import LAWS, FlowRun, exact_columns, simulated_columns
 
 if TYPE_CHECKING:
@@ -33,15 +30,7 @@ EXPONENTS = {"projected": 0.25, "raw": 0.5}
 _MOST_POINTS, _MOST_SERIES = 24, 12  # simulated points of a line; lines that have points
 _TINY = 1e-14  # values below are rounding errors
 
-Line = tuple[FloatArray, FloatArray]  # x and y
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """What a panel shows: lines, and simulated points in the order of the lines."""
-
-    lines: list[Line]
-    points: list[Line]
+Line = tuple[FloatArray, FloatArray]  # times (T,) and values (T, J)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,58 +45,38 @@ class FlowFigure(ABC):
     reading: str = ""
 
     @abstractmethod
-    def shown(self, flow: FlowRun, law: str) -> _Shown:
+    def traces(self, flow: FlowRun, law: str) -> Iterator[Trace]:
         """The lines and points of one panel."""
-
-    @abstractmethod
-    def draw_panel(self, panel: Axes, shown: _Shown, scale: Scale) -> None:
-        """Draw them."""
 
     @abstractmethod
     def legend(self) -> Iterator[LegendEntry]:
         """What colours, styles and markers mean."""
 
-    def draw_guide(self, panel: Axes, flow: FlowRun, law: str) -> None:
-        """Draw the limit for late times, where there is one."""
-        return
-
     def draw(self, flows: Sequence[FlowRun]) -> Figure | None:
         """The figure, or None where no value could be drawn."""
         flows = sorted(flows, key=lambda flow: (flow.sizes, flow.seed, str(flow.folder)))
         laws = [law for law in LAWS if any(law in flow.laws for flow in flows)]
-        shown = {(flow.folder, law): self.shown(flow, law) for flow in flows for law in flow.laws}
-        lines = [line for one in shown.values() for line in one.lines]
-        values = np.concatenate([y[np.isfinite(y)] for _, y in lines])
-        if not len(values):
+        panels = [
+            [list(self.traces(flow, law)) if law in flow.laws else None for law in laws] for flow in flows
+        ]
+        traces = [trace for row in panels for found in row for trace in found or () if not trace.background]
+        if not any(np.isfinite(trace.y).any() for trace in traces):
             return None
-        low, high = float(values.min()), float(values.max())
-        y_scale = log_scale(low, high) if self.log else linear_scale(0.0, high)
-        x_scale = log_scale(float(min(x.min() for x, _ in lines)), float(max(x.max() for x, _ in lines)))
+        first, last = (over([float(over(trace.x)) for trace in traces]) for over in (min, max))
         frame = Frame(
-            _names(flows),
-            [LAW_NAMES[law] for law in laws],
+            rows=_names(flows),
+            columns=[LAW_NAMES[law] for law in laws],
+            panels=panels,
             title=self.title,
             x_label="time / (n C²)",
             y_label=self.y_label,
-            x_scales=[x_scale] * len(laws),
-            y_scales=[y_scale] * len(laws),
+            x_scales=[log_scale(first, last)] * len(laws),
+            y_scales=[fitting_scale(traces, self.log)] * len(laws),
             legend=list(self.legend()),
             caption=self.caption,
             joint=", ",
         )
-        figure, panels = frame.draw()
-        for flow, row in zip(flows, panels, strict=True):
-            for law, panel in zip(laws, row, strict=True):
-                if (flow.folder, law) in shown:
-                    self.draw_panel(panel, shown[flow.folder, law], y_scale)
-                    self.draw_guide(panel, flow, law)
-                else:
-                    blank(panel)
-        return figure
-
-    def visible(self, values: FloatArray) -> FloatArray:
-        """``values``, with NaN for what the axis cannot show and for rounding errors."""
-        return drawable(values, self.log, _TINY)
+        return frame.draw()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,15 +85,12 @@ class FlowCurves(FlowFigure):
 
     curves: tuple[Curve, ...]
 
-    def shown(self, flow: FlowRun, law: str) -> _Shown:
+    def traces(self, flow: FlowRun, law: str) -> Iterator[Trace]:
         rows = flow.of_law(law)
-        x = _times(flow, rows)
-        return _Shown([(x, self.visible(rows[c.column].to_numpy(np.float64))) for c in self.curves], [])
-
-    def draw_panel(self, panel: Axes, shown: _Shown, scale: Scale) -> None:
-        for curve, (x, y) in zip(self.curves, shown.lines, strict=True):
+        for curve in self.curves:
+            y = drawable(rows[curve.column].to_numpy(np.float64), self.log, _TINY)
             style = LINE_STYLES[curve.style or "solid"]
-            panel.add_artist(Line2D(x, scale.clamp(y, 1.0), color=curve.colour, linestyle=style))
+            yield Trace(x=_times(flow, rows), y=y, colour=curve.colour or BLACK, style=style)
 
     def legend(self) -> Iterator[LegendEntry]:
         return curve_legend(self.curves)
@@ -142,41 +108,34 @@ class FlowSpectrum(FlowFigure):
     guide: Callable[[FloatArray, int, str], FloatArray] | None = None
     guide_label: str = ""
 
-    def shown(self, flow: FlowRun, law: str) -> _Shown:
-        rows = flow.of_law(law)
-        found = []
-        for names in (exact_columns(flow.spectrum_length), simulated_columns(flow.spectrum_length)):
-            x, y = self.of_spectrum(_times(flow, rows), rows[list(names)].to_numpy(np.float64))
-            found.append([(x, self.visible(column)) for column in y.T])
-        return _Shown(*found)
-
-    def draw_panel(self, panel: Axes, shown: _Shown, scale: Scale) -> None:
-        count = len(shown.lines)
-        colours = spectrum_colours()(np.linspace(0.0, 0.9, count))
-        segments = [np.column_stack((x, scale.clamp(y, 1.0)))[np.isfinite(y)] for x, y in shown.lines]
-        lines = LineCollection(segments, colors=colours, linewidths=0.9, zorder=2)
-        panel.add_collection(lines, autolim=False)
-        for j in range(0, count, math.ceil(count / _MOST_SERIES)):
-            x, y = shown.points[j]
-            stride = math.ceil(len(x) / _MOST_POINTS)
-            panel.add_artist(_points(x[::stride], y[::stride], colours[j]))
-
-    def draw_guide(self, panel: Axes, flow: FlowRun, law: str) -> None:
+    def traces(self, flow: FlowRun, law: str) -> Iterator[Trace]:
+        rows, count = flow.of_law(law), flow.spectrum_length
+        times = _times(flow, rows)
+        exact, simulated = (
+            self.of_spectrum(times, rows[list(names)].to_numpy(np.float64))
+            for names in (exact_columns(count), simulated_columns(count))
+        )
+        colours = [ordered_colour(place) for place in np.linspace(0.0, 1.0, count)]
         if self.guide is not None:
-            x = np.geomspace(*panel.get_xlim(), 200)
+            x = np.geomspace(times[0] / 10, 10 * times[-1], 200)  # beyond the edges of the panel
             y = self.guide(x, flow.num_classes, law)
-            dotted = LINE_STYLES["dotted"]
-            panel.add_artist(Line2D(x, y, color=GREY, linestyle=dotted, linewidth=1.0, zorder=1.5))
+            yield Trace(x=x, y=y, colour=GREY, style=LINE_STYLES["dotted"], width=1.0, background=True)
+        for colour, y in zip(colours, exact[1].T, strict=True):
+            yield Trace(x=exact[0], y=drawable(y, self.log, _TINY), colour=colour, width=0.9)
+        rarely = math.ceil(len(simulated[0]) / _MOST_POINTS)
+        for j in range(0, count, math.ceil(count / _MOST_SERIES)):
+            x, y = simulated[0][::rarely], drawable(simulated[1][::rarely, j], self.log, _TINY)
+            yield Trace(x=x, y=y, colour=colours[j], style="none", marker="o", hollow=True)
 
     def legend(self) -> Iterator[LegendEntry]:
-        colours = spectrum_colours()
-        yield LegendEntry(Line2D([], [], color=colours(0.0)), r"$\omega_1$", math=True)
-        yield LegendEntry(Line2D([], [], color=colours(0.9)), r"smallest $\omega_j$", math=True)
-        yield LegendEntry(Line2D([], [], color=GREY), "closed form")
-        yield LegendEntry(_points([], [], GREY), "simulated")
+        yield LegendEntry(sample(ordered_colour(0.0)), r"$\omega_1$", math=True)
+        yield LegendEntry(sample(ordered_colour(1.0)), r"smallest $\omega_j$", math=True)
+        yield LegendEntry(sample(GREY), "closed form")
+        points = sample(GREY, "none")
+        points.set(marker="o", markersize=2.6, markerfacecolor="white", markeredgewidth=0.7)
+        yield LegendEntry(points, "simulated")
         if self.guide is not None:
-            guide = Line2D([], [], color=GREY, linestyle=LINE_STYLES["dotted"])
-            yield LegendEntry(guide, self.guide_label)
+            yield LegendEntry(sample(GREY, LINE_STYLES["dotted"]), self.guide_label)
 
 
 def same(times: FloatArray, omega: FloatArray) -> Line:
@@ -212,20 +171,6 @@ def _times(flow: FlowRun, rows: pd.DataFrame) -> FloatArray:
     num_classes, _, samples = flow.sizes
     times: FloatArray = rows["time"].to_numpy(np.float64) / (samples * num_classes**2)
     return times
-
-
-def _points(x: FloatArray | list[float], y: FloatArray | list[float], colour: ColorType) -> Line2D:
-    return Line2D(
-        x,
-        y,
-        linestyle="none",
-        marker="o",
-        markersize=2.6,
-        markerfacecolor="white",
-        markeredgecolor=colour,
-        markeredgewidth=0.7,
-        zorder=3,
-    )
 
 
 def _names(flows: Sequence[FlowRun]) -> list[str]:

@@ -19,6 +19,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from nc_runner.figures.scales import Scale
 from nc_runner.figures.style import GREY
+from nc_runner.figures.traces import Trace
 
 DOTS_PER_INCH = 220
 _EDGE = 0.06  # inches
@@ -37,15 +38,17 @@ class LegendEntry:
     math: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Frame:
-    """What surrounds the panels of a figure. Each column of panels has an x scale and a y scale.
+    """The panels of a figure and what surrounds them. Each column of panels has an x scale and a y scale.
 
-    A panel that is alone is named by its row, ``joint`` and its column.
+    ``panels`` holds the traces of each panel by row and column, None for one that is shaded. A panel that is
+    alone is named by its row, ``joint`` and its column.
     """
 
     rows: Sequence[str]
     columns: Sequence[str]
+    panels: Sequence[Sequence[Sequence[Trace] | None]]
     title: str
     x_label: str
     y_label: str
@@ -55,8 +58,8 @@ class Frame:
     caption: str = ""
     joint: str = " on "
 
-    def draw(self) -> tuple[Figure, list[list[Axes]]]:
-        """A figure and its empty panels, indexed [row][column]."""
+    def draw(self) -> Figure:
+        """The finished figure."""
         width = {1: 3.4, 2: 5.2}.get(len(self.columns), 7.0 + 1.25 * max(0, len(self.columns) - 5))
         panel_width = (width - _BESIDE) / len(self.columns)
         panel_height = min(max(0.72 * panel_width, 1.0), 1.9 if len(self.rows) == 1 else 1.5)
@@ -71,11 +74,21 @@ class Frame:
         figure.set_size_inches(width, height + legend_height)
         grid.set_height_ratios([height, legend_height])
 
-        panels = above.subplots(len(self.rows), len(self.columns), squeeze=False)
+        panels = [list(row) for row in above.subplots(len(self.rows), len(self.columns), squeeze=False)]
         self._set_scales(panels)
         self._write(above, panels, (width, panel_width, panel_height))
         _lay_out(figure, panels)
-        return figure, [list(row) for row in panels]
+        self._draw_traces(panels)
+        return figure
+
+    def _draw_traces(self, panels: Sequence[Sequence[Axes]]) -> None:
+        for row, found in zip(panels, self.panels, strict=True):
+            for panel, traces, scale in zip(row, found, self.y_scales, strict=True):
+                if traces is None:
+                    panel.set_facecolor("0.965")
+                    panel.grid(False)
+                for trace in traces or ():
+                    trace.draw(panel, scale)
 
     def _write(
         self, figure: SubFigure, panels: Sequence[Sequence[Axes]], size: tuple[float, float, float]
@@ -168,9 +181,3 @@ def _set_scale(panel: Axes, x: Scale, y: Scale) -> None:
 def _fitting(text: str, room: float, size: float = 8.0) -> float:
     """The font size, at most ``size``, in which ``text`` is about as long as ``room`` inches."""
     return min(size, room * 72 / (_LETTER * max(len(text), 1)))
-
-
-def blank(panel: Axes) -> None:
-    """Shade a panel that has no run."""
-    panel.set_facecolor("0.965")
-    panel.grid(False)

@@ -11,29 +11,20 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from statistics import median
+from typing import TYPE_CHECKING
 
-from nc_runner.figures.claims import (
-    CLAIMS,
-    COMPARABLE,
-    FAILS,
-    FALLS,
-    HOLDS,
-    INCONCLUSIVE,
-    MSE_AND_CE,
-    NEGLIGIBLE,
-    PERP,
-    TEST_ACCURACY,
-    VERDICTS,
-    Finding,
-    Judgement,
-    Overall,
-)
+from nc_runner.figures import claims
+from nc_runner.figures.claims import COMPARABLE, FAILS, HOLDS, INCONCLUSIVE, NEGLIGIBLE, Judgement, Overall
 from nc_runner.figures.style import loss_name
 from nc_runner.figures.summary import by_cell, terminal_phase_start
 from nc_runner.runs.reader import Run
 from nc_runner.runs.record import COMPLETE
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Values = Sequence[float]
+Finding = tuple[str, float | None, str]  # verdict, number and reason of a judgement
 
 
 def judge(runs: Sequence[Run]) -> list[Judgement]:
@@ -50,26 +41,26 @@ def judge_run(run: Run) -> Iterator[Judgement]:
     unfinished = _unfinished(run)
     no_phase = unfinished or _no_phase(run, start)
     single = "only one epoch was measured" if len(rows) == 1 else None
-    for column, (training, in_phase) in FALLS.items():
-        yield Judgement(training, _find(_fall, rows[column].tolist(), unfinished or single), run.cell, run)
-        yield Judgement(in_phase, _find(_fall, phase[column].tolist(), no_phase), run.cell, run)
+    for column, (training, in_phase) in claims.FALLS.items():
+        yield Judgement(training, *_find(_fall, rows[column], unfinished or single), run.cell, run)
+        yield Judgement(in_phase, *_find(_fall, phase[column], no_phase), run.cell, run)
     if run.cell[2] == "mse":
-        shares = (phase["mse_perp"] / phase["mse_ls"]).tolist()
-        yield Judgement(PERP, _find(_negligible, shares, no_phase), run.cell, run)
-    accuracies = phase["test_accuracy"].tolist()
-    yield Judgement(TEST_ACCURACY, _find(_gain, accuracies, no_phase), run.cell, run)
+        shares = phase["mse_perp"] / phase["mse_ls"]
+        yield Judgement(claims.PERP, *_find(_negligible, shares, no_phase), run.cell, run)
+    gain = _find(_gain, phase["test_accuracy"], no_phase)
+    yield Judgement(claims.TEST_ACCURACY, *gain, run.cell, run)
 
 
 def overall(judgements: Iterable[Judgement]) -> list[Overall]:
-    """Each claim that was judged, over all its runs, in the order of :data:`CLAIMS`."""
+    """Each claim that was judged, over all its runs, in the order of :data:`claims.CLAIMS`."""
     judgements = list(judgements)
     result = []
-    for claim in CLAIMS:
-        mine = [judgement.finding for judgement in judgements if judgement.claim is claim]
+    for claim in claims.CLAIMS:
+        mine = [judgement for judgement in judgements if judgement.claim is claim]
         if not mine:
             continue
-        holds, fails, inconclusive = (sum(f.verdict == verdict for f in mine) for verdict in VERDICTS)
-        numbers = [finding.number for finding in mine if finding.number is not None]
+        holds, fails, inconclusive = (sum(j.verdict == verdict for j in mine) for verdict in claims.VERDICTS)
+        numbers = [judgement.number for judgement in mine if judgement.number is not None]
         verdict = FAILS if fails else HOLDS if holds else INCONCLUSIVE
         result.append(
             Overall(claim, verdict, holds, fails, inconclusive, median(numbers) if numbers else None)
@@ -77,13 +68,13 @@ def overall(judgements: Iterable[Judgement]) -> list[Overall]:
     return result
 
 
-def _find(decide: Callable[[Values], Finding], values: Values, inconclusive: str | None) -> Finding:
-    """What ``decide`` finds in ``values``, unless there is a reason why they are inconclusive."""
-    return _none(inconclusive) if inconclusive is not None else decide(values)
+def _find(decide: Callable[[Values], Finding], column: pd.Series[float], inconclusive: str | None) -> Finding:
+    """What ``decide`` finds in ``column``, unless there is a reason why the run is inconclusive."""
+    return _none(inconclusive) if inconclusive is not None else decide(column.tolist())
 
 
 def _none(reason: str) -> Finding:
-    return Finding(INCONCLUSIVE, None, reason)
+    return INCONCLUSIVE, None, reason
 
 
 def _verdict(holds: bool) -> str:
@@ -96,15 +87,15 @@ def _fall(values: Values) -> Finding:
         return _none("not a finite number")
     reason = f"{first:.3g} → {last:.3g}"
     if first == 0:
-        return _none("it is 0 from the start") if last == 0 else Finding(FAILS, math.inf, reason)
-    return Finding(_verdict(last < first), last / first, reason)
+        return _none("it is 0 from the start") if last == 0 else (FAILS, math.inf, reason)
+    return _verdict(last < first), last / first, reason
 
 
 def _negligible(shares: Values) -> Finding:
     if not all(map(math.isfinite, shares)):
         return _none("not a finite number")
     worst = max(shares)
-    return Finding(_verdict(worst < NEGLIGIBLE), worst, f"at most {worst:.3g}, at the end {shares[-1]:.3g}")
+    return _verdict(worst < NEGLIGIBLE), worst, f"at most {worst:.3g}, at the end {shares[-1]:.3g}"
 
 
 def _gain(accuracies: Values) -> Finding:
@@ -112,7 +103,7 @@ def _gain(accuracies: Values) -> Finding:
     if not (math.isfinite(first) and math.isfinite(last)):
         return _none("not a finite number")
     reason = f"{100 * first:.2f} % → {100 * last:.2f} %"
-    return Finding(_verdict(last > first), 100 * (last - first), reason)
+    return _verdict(last > first), 100 * (last - first), reason
 
 
 def _unfinished(run: Run) -> str | None:
@@ -138,7 +129,7 @@ def _compare_losses(ordered: Sequence[Run]) -> Iterator[Judgement]:
         members = list(group)
         mse, ce = ([run for run in members if run.cell[2] == loss] for loss in ("mse", "ce"))
         if mse and ce:
-            yield Judgement(MSE_AND_CE, _comparison(mse, ce), (net, data, "mse"))
+            yield Judgement(claims.MSE_AND_CE, *_comparison(mse, ce), (net, data, "mse"))
 
 
 def _comparison(mse: Sequence[Run], ce: Sequence[Run]) -> Finding:
@@ -147,7 +138,7 @@ def _comparison(mse: Sequence[Run], ce: Sequence[Run]) -> Finding:
         return _none(reason)
     a, b = (median(float(run.rows["test_accuracy"].iloc[-1]) for run in side) for side in (mse, ce))
     points = 100 * (a - b)
-    return Finding(_verdict(points >= -COMPARABLE), points, f"MSE {100 * a:.2f} %, CE {100 * b:.2f} %")
+    return _verdict(points >= -COMPARABLE), points, f"MSE {100 * a:.2f} %, CE {100 * b:.2f} %"
 
 
 def _incomparable(runs: Sequence[Run]) -> str | None:

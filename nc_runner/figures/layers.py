@@ -7,29 +7,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.typing import ColorType
 
-from nc_runner.figures.base import Cells, Curve, RunFigure, spectrum_colours, thinness
+from nc_runner.figures.base import Cells, Curve, RunFigure
 from nc_runner.figures.grid import Frame, LegendEntry
-from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale, log_scale
+from nc_runner.figures.scales import Scale, drawable
 from nc_runner.figures.style import LINE_STYLES, LossLook, printable
+from nc_runner.figures.traces import Trace, fitting_scale, ordered_colour, sample, thinness
 from nc_runner.runs.reader import Run
 
-_EPOCHS = 5  # lines of one run and curve: more are hard to tell apart
+_EPOCHS = 5  # lines of one run and curve: more are hard to distinguish
 _LETTER = 0.062  # inches, of a tick label
 _CAPTION_LETTERS = 64
-
-
-@dataclass(frozen=True)
-class _Line:
-    run: Run
-    curve: Curve
-    epoch: int
-    depths: FloatArray
-    values: FloatArray  # NaN where they cannot be drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,47 +32,50 @@ class LayerFigure(RunFigure):
         return run.layers is not None and len(run.layers) > 0
 
     def draw(self, title: str, runs: Sequence[Run], looks: Mapping[str, LossLook]) -> Figure | None:
-        epochs = shown_epochs(runs)
-        lines = [line for run in runs for line in self._lines(run, epochs)]
+        cells, epochs = Cells(runs), shown_epochs(runs)
+        traces = {run: list(self._traces(run, epochs, cells.crowd(run))) for run in runs}
+        lines = [trace for mine in traces.values() for trace in mine]
         if not lines:
             return None
-        cells = Cells(runs)
-        low = min(float(np.nanmin(line.values)) for line in lines)
-        high = max(float(np.nanmax(line.values)) for line in lines)
-        y_scale = log_scale(low, high) if self.log else linear_scale(min(low, 0.0), high)
         axis = _DepthAxis(_common_names(runs), {1: 2.7, 2: 2.1}.get(len(cells.data_sets), 1.3))
-        colours = dict(zip(epochs, spectrum_colours()(np.linspace(0.0, 0.9, len(epochs))), strict=True))
+        samples = [sample(ordered_colour(place)) for place in np.linspace(0.0, 1.0, len(epochs))]
         frame = Frame(
-            cells.rows,
-            cells.columns,
+            rows=cells.rows,
+            columns=cells.columns,
+            panels=cells.arrange(traces),
             title=title,
             x_label="layer" if axis.named else "depth of the layer",
             y_label=self.y_label,
             x_scales=[axis.scale([r for r in runs if r.cell[1] == name]) for name in cells.data_sets],
-            y_scales=[y_scale] * len(cells.data_sets),
+            y_scales=[fitting_scale(lines, self.log)] * len(cells.data_sets),
             legend=[
-                LegendEntry(Line2D([], [], color=colour, linewidth=1.4), f"{'' if i else 'epoch '}{epoch}")
-                for i, (epoch, colour) in enumerate(colours.items())
+                LegendEntry(line, f"{'' if i else 'epoch '}{epoch}")
+                for i, (line, epoch) in enumerate(zip(samples, epochs, strict=True))
             ],
             caption="; ".join([*self._styles(), *axis.caption()]),
         )
-        figure, panels = frame.draw()
-        for panel, _, here in cells.fill(panels):
-            mine = [line for line in lines if line.run in here]
-            for line in mine:
-                _draw(panel, line, colours[line.epoch], len({line.run for line in mine}))
-        return figure
+        return frame.draw()
 
-    def _lines(self, run: Run, epochs: Sequence[int]) -> Iterator[_Line]:
+    def _traces(self, run: Run, epochs: Sequence[int], crowd: int) -> Iterator[Trace]:
         if run.layers is None:
             return
-        for epoch in epochs:
+        width, alpha = thinness(crowd)
+        for place, epoch in zip(np.linspace(0.0, 1.0, len(epochs)), epochs, strict=True):
             table = run.layers[run.layers["epoch"] == epoch]
             for curve in self.curves:
                 raw = curve.offset + curve.factor * table[curve.column].to_numpy(np.float64)
                 values = drawable(raw, self.log)
                 if np.isfinite(values).any():
-                    yield _Line(run, curve, epoch, table["depth"].to_numpy(np.float64), values)
+                    yield Trace(
+                        x=table["depth"].to_numpy(np.float64),
+                        y=values,
+                        colour=ordered_colour(place),
+                        style=LINE_STYLES[curve.style or "solid"],
+                        width=width,
+                        alpha=alpha,
+                        marker="o",
+                        hollow=curve.style == "dashed",
+                    )
 
     def _styles(self) -> Iterator[str]:
         if len(self.curves) > 1:
@@ -135,21 +127,3 @@ def _common_names(runs: Sequence[Run]) -> list[str]:
         tuple(run.layers.sort_values("depth")["layer"].unique()) for run in runs if run.layers is not None
     }
     return [str(name) for name in found.pop()] if len(found) == 1 else []
-
-
-def _draw(panel: Axes, line: _Line, colour: ColorType, crowd: int) -> None:
-    width, alpha = thinness(crowd)
-    panel.add_artist(
-        Line2D(
-            line.depths,
-            line.values,
-            color=colour,
-            linestyle=LINE_STYLES[line.curve.style or "solid"],
-            linewidth=width,
-            alpha=alpha,
-            marker="o",
-            markersize=2.2,
-            markerfacecolor=colour if line.curve.style != "dashed" else "white",
-            markeredgewidth=0.6,
-        )
-    )

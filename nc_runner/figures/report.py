@@ -75,7 +75,11 @@ def render(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    claims = list(_claims(runs, judgements))
+    environment.filters |= {"number": number_text, "printable": printable}
+    claims = [
+        _ClaimRow(over, [one for one in judgements if one.claim is over.claim])
+        for over in overall(judgements)
+    ]
     return environment.from_string(_source("report.html")).render(
         version=__version__,
         style=Markup(style),
@@ -86,7 +90,8 @@ def render(
         facts=list(_facts(runs, flows)),
         claims=claims,
         alone=all(len(claim.judgements) == 1 for claim in claims),
-        tally=Counter(over.verdict for over in overall(judgements)),
+        numbers={run: number for number, run in enumerate(runs, start=1)},
+        tally=Counter(claim.over.verdict for claim in claims),
         verdicts=VERDICTS,
         inconclusive=INCONCLUSIVE,
         terminal=f"{100 * TERMINAL_ACCURACY:g} %",
@@ -143,57 +148,23 @@ def _listed(names: Iterator[str]) -> str:
 
 
 @dataclass(frozen=True)
-class _JudgementRow:
-    verdict: str
-    where: str
-    record: int | None  # the run's number in the list of settings
-    number: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class _ClaimRow:
     """A claim with its verdict over all runs, and the judgements that it follows from."""
 
     over: Overall
-    judgements: list[_JudgementRow]
+    judgements: list[Judgement]
 
     @property
     def holds_in(self) -> str:
         count = len(self.judgements)
-        kind = "run" if any(row.record for row in self.judgements) else "comparison"
+        kind = "run" if self.judgements[0].run else "comparison"
         return f"{self.over.holds} of {count} {kind}{'s' * (count > 1)}"
 
     @property
     def others(self) -> list[str]:
-        counts = (
-            (self.over.fails, "fails" if self.over.fails == 1 else "fail"),
-            (self.over.inconclusive, INCONCLUSIVE),
-        )
+        fail = "fails" if self.over.fails == 1 else "fail"
+        counts = ((self.over.fails, fail), (self.over.inconclusive, INCONCLUSIVE))
         return [f"{count} {word}" for count, word in counts if count]
-
-    @property
-    def median(self) -> str:
-        return number_text(self.over.median)
-
-
-def _claims(runs: Sequence[Run], judgements: Sequence[Judgement]) -> Iterator[_ClaimRow]:
-    numbers = {run: number for number, run in enumerate(runs, start=1)}
-    for over in overall(judgements):
-        yield _ClaimRow(
-            over,
-            [
-                _JudgementRow(
-                    verdict=one.finding.verdict,
-                    where=printable(one.where),
-                    record=numbers.get(one.run) if one.run else None,
-                    number=number_text(one.finding.number),
-                    reason=printable(one.finding.reason),
-                )
-                for one in judgements
-                if one.claim is over.claim
-            ],
-        )
 
 
 @dataclass(frozen=True)

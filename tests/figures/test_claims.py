@@ -10,8 +10,9 @@ from rich.console import Console
 
 from nc_runner.figures import claims
 from nc_runner.figures.claims import FAILS, HOLDS, INCONCLUSIVE
-from nc_runner.figures.claims_table import print_claims, write_claims
 from nc_runner.figures.judging import judge, overall
+from nc_runner.figures.summary import CLAIMS_FILE, write_claims
+from nc_runner.figures.terminal import print_claims
 from nc_runner.runs.reader import read_run
 from nc_runner.runs.record import DIVERGED, FAILED, INTERRUPTED, RUNNING
 
@@ -27,7 +28,7 @@ def accuracy(reached):
 
 def finding(runs, key):
     (judgement,) = [j for j in judge(runs) if j.claim.key == key]
-    return judgement.finding
+    return judgement
 
 
 def of_one_run(tmp_path, key, **options):
@@ -71,8 +72,8 @@ def test_without_a_terminal_phase_its_claims_are_inconclusive(tmp_path):
 @pytest.mark.parametrize("state", [RUNNING, INTERRUPTED, DIVERGED, FAILED])
 def test_an_unfinished_run_is_inconclusive(tmp_path, state):
     runs = read(write_run(tmp_path, epochs=10, rows=6, state=state, change=accuracy(2)))
-    assert {judgement.finding.verdict for judgement in judge(runs)} == {INCONCLUSIVE}
-    assert judge(runs)[0].finding.reason == f"the run is {state}, at epoch 6 of 10"
+    assert {judgement.verdict for judgement in judge(runs)} == {INCONCLUSIVE}
+    assert judge(runs)[0].reason == f"the run is {state}, at epoch 6 of 10"
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.099, HOLDS), (0.1, FAILS), (5.0, FAILS)])
@@ -152,13 +153,14 @@ def test_over_all_runs_one_failure_fails_and_inconclusive_runs_do_not_count(tmp_
 def test_claims_csv_has_a_line_for_each_judgement(tmp_path):
     runs = read(write_run(tmp_path, loss="mse", epochs=10), write_run(tmp_path, loss="ce", epochs=10))
     judgements = judge(runs)
-    path = write_claims(judgements, tmp_path)
-    lines = list(csv.DictReader(path.open(newline="", encoding="utf-8")))
+    write_claims(judgements, tmp_path)
+    with (tmp_path / CLAIMS_FILE).open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
     assert len(lines) == len(judgements) == 2 * (2 * 9 + 1) + 1 + 1
     for line, judgement in zip(lines, judgements, strict=True):
         assert line["claim"] == judgement.claim.key
-        assert line["verdict"] == judgement.finding.verdict
-        assert line["number"] == ("" if judgement.finding.number is None else str(judgement.finding.number))
+        assert line["verdict"] == judgement.verdict
+        assert line["number"] == ("" if judgement.number is None else str(judgement.number))
     assert lines[-1]["folder"] == ""
 
 

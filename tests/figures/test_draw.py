@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from helpers.drawn import curves, figure_of, legend_words, markers, read, vertical_lines, written
 from helpers.synthetic import write_run
-from matplotlib.collections import LineCollection
 
 from nc_runner.figures import draw
 from nc_runner.figures.style import BLUE, ORANGE
@@ -95,9 +94,9 @@ def test_the_ridge_and_its_rule_are_written_under_the_decomposition(tmp_path):
 def test_the_spectrum_has_a_line_for_each_singular_value(tmp_path):
     runs = read(write_run(tmp_path, epochs=5, num_classes=4))
     figure = figure_of("snr_spectrum", runs)
-    (lines,) = [artist for artist in figure.axes[0].collections if isinstance(artist, LineCollection)]
-    assert len(lines.get_segments()) == 3
-    np.testing.assert_allclose(lines.get_segments()[2][:, 1], runs[0].rows["snr_3"])
+    lines = curves(figure.axes[0])
+    assert len(lines) == 3
+    np.testing.assert_array_equal(lines[2].get_ydata(), runs[0].rows["snr_3"])
 
 
 def test_several_seeds_are_drawn_thinner_in_one_colour(tmp_path):

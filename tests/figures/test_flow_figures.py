@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers.drawn import written
-from matplotlib.collections import LineCollection
-from matplotlib.lines import Line2D
+from helpers.drawn import lines, written
 
 from nc_runner.figures.catalogue import FLOW_CATALOGUE
 from nc_runner.figures.flow import FlowCurves
@@ -40,13 +38,13 @@ def made_flow(root, laws=("projected",), seed=0, off=1.0):
 
 
 def exact_lines(axes):
-    (collection,) = (artist for artist in axes.get_children() if isinstance(artist, LineCollection))
-    return collection.get_segments()
+    """(x, y) of the lines of the closed form, without the guide and the points."""
+    shown = [line for line in lines(axes) if line.get_linestyle() == "-"]
+    return [np.column_stack(line.get_data()) for line in shown]
 
 
 def points(axes):
-    lines = [artist for artist in axes.get_children() if isinstance(artist, Line2D)]
-    return [line for line in lines if line.get_marker() == "o"]
+    return [line for line in lines(axes) if line.get_marker() == "o"]
 
 
 def test_exact_lines_and_simulated_points_are_those_of_the_table_in_units_of_n_c_squared(tmp_path):
@@ -86,11 +84,11 @@ def test_laws_are_columns_and_flows_rows_that_are_told_apart(tmp_path):
 
 def test_a_measure_that_is_zero_ends_its_line(tmp_path):
     (panel,) = FIGURES["flow_collapse"].draw([made_flow(tmp_path)]).axes
-    lines = [artist for artist in panel.get_children() if isinstance(artist, Line2D)]
-    nc4 = lines[-1].get_ydata()
+    shown = lines(panel)
+    nc4 = shown[-1].get_ydata()
     assert nc4[0] == 0.5
     assert math.isnan(nc4[-1])
-    assert np.isfinite(lines[0].get_ydata()).all()
+    assert np.isfinite(shown[0].get_ydata()).all()
 
 
 def test_every_curve_names_a_column_of_the_archive():

@@ -53,8 +53,9 @@ def test_what_an_axis_cannot_show_is_masked():
 
 def _grid(rows, columns, labels=("MSE", "CE")):
     frame = Frame(
-        rows,
-        columns,
+        rows=rows,
+        columns=columns,
+        panels=[[[] for _ in columns] for _ in rows],
         title="A title",
         y_label="$y$",
         x_label="epoch",
@@ -63,7 +64,8 @@ def _grid(rows, columns, labels=("MSE", "CE")):
         y_scales=[log_scale(1e-4, 1.0)] * len(columns),
         caption="a caption",
     )
-    return frame.draw()
+    figure = frame.draw()
+    return figure, np.reshape(figure.axes, (len(rows), len(columns)))
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 5), (6, 1), (1, 7)])

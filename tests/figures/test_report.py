@@ -112,8 +112,8 @@ def test_every_claim_stands_with_its_verdict_and_those_of_its_runs(tmp_path):
         assert row.startswith(f" {over.claim.statement} {over.verdict} {many}")
         assert f"{over.median:.3g}" in row
         assert f"{over.claim.number}: {over.claim.holds_if}" in row
-    for found in (judgement.finding for judgement in judgements):
-        assert f"{found.verdict} {found.number:.3g} {found.reason}" in text
+    for judgement in judgements:
+        assert f"{judgement.verdict} {judgement.number:.3g} {judgement.reason}" in text
 
 
 def test_inconclusive_claims_give_the_reason(tmp_path):

@@ -10,7 +10,7 @@ from matplotlib.patches import Polygon
 from rich.console import Console
 
 from nc_runner.figures.seeds import SeedGroup, group_seeds
-from nc_runner.figures.summary_table import print_table, spread
+from nc_runner.figures.terminal import print_table, spread
 
 
 def seeds(tmp_path, count=3, **options):

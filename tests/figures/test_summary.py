@@ -9,8 +9,8 @@ from helpers.synthetic import write_run
 from rich.console import Console
 
 from nc_runner.columns import COLUMNS
-from nc_runner.figures.summary import by_cell, summarise, terminal_phase_start, write_summary
-from nc_runner.figures.summary_table import print_table
+from nc_runner.figures.summary import SUMMARY_FILE, by_cell, summarise, terminal_phase_start, write_summary
+from nc_runner.figures.terminal import print_table
 from nc_runner.runs.reader import read_run
 
 
@@ -81,7 +81,8 @@ def test_summary_csv_has_a_line_for_each_run_and_empty_cells_for_what_is_not_a_n
         write_run(tmp_path, epochs=3, change={"nc1": math.nan, "mse_ls": 0.0}),
         write_run(tmp_path, seed=1, rows=0, state="running"),
     )
-    with write_summary(runs, tmp_path).open(newline="") as file:
+    write_summary(runs, tmp_path)
+    with (tmp_path / SUMMARY_FILE).open(newline="") as file:
         first, second = csv.DictReader(file)
     assert first["nc1"] == first["perp_over_ls"] == ""
     assert float(first["nc3_self_duality"]) == runs[0].rows["nc3_self_duality"].iloc[-1]
@@ -129,8 +130,9 @@ def test_columns_that_only_some_runs_have_are_carried_along(tmp_path):
         wider=("nc1_cdnv", "rank"),
         change={"nc1_cdnv": lambda e: 0.5 / e, "rank": 9},
     )
-    path = write_summary(read(plain, wider), tmp_path)
-    lines = list(csv.DictReader(path.open()))
+    write_summary(read(plain, wider), tmp_path)
+    with (tmp_path / SUMMARY_FILE).open() as file:
+        lines = list(csv.DictReader(file))
     assert [line["nc1_cdnv"] for line in lines] == ["", str(0.5 / 3)]
     assert [line["rank"] for line in lines] == ["", "9.0"]
     assert all(float(line["perp_share"]) > 0 for line in lines)
@@ -143,5 +145,6 @@ def test_the_table_shows_l_perp_over_l_ls_only_for_runs_trained_with_mse(tmp_pat
     print_table(runs, Console(file=out, width=80))
     mse, ce = (line.split() for line in out.getvalue().splitlines() if line.startswith(("MSE", "CE")))
     assert (mse[9], ce[9]) == ("3e+03", "-")
-    with write_summary(runs, tmp_path).open(newline="") as file:
+    write_summary(runs, tmp_path)
+    with (tmp_path / SUMMARY_FILE).open(newline="") as file:
         assert [float(line["perp_over_ls"]) for line in csv.DictReader(file)] == [3e3, 3e3]

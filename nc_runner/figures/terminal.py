@@ -1,4 +1,4 @@
-"""The table of ``nc-plot`` on the terminal: the essential numbers of each run."""
+"""The tables of ``nc-plot`` on the terminal: the essential numbers of each run, verdicts on claims."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from itertools import groupby
 from statistics import median
 from typing import TYPE_CHECKING
 
+from nc_runner.figures.claims import HOLDS, TRAINING, Overall
 from nc_runner.figures.seeds import SeedGroup
 from nc_runner.figures.style import data_set_name, loss_name, network_name
-from nc_runner.figures.summary import SUMMARY_FILE, TERMINAL_ACCURACY, Summary, displayed
+from nc_runner.figures.summary import CLAIMS_FILE, SUMMARY_FILE, TERMINAL_ACCURACY, Summary, displayed
 from nc_runner.runs.reader import Run
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 
 @dataclass(frozen=True)
@@ -112,3 +114,40 @@ def _table() -> Table:
             overflow="ellipsis",
         )
     return table
+
+
+def print_claims(overalls: Sequence[Overall], console: Console) -> None:
+    """Print each claim's verdict over all runs; nothing where nothing was judged."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not overalls:
+        return
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("the paper's claims", width=30, no_wrap=True, overflow="ellipsis")
+    table.add_column("falls over training", width=23, no_wrap=True)
+    table.add_column("in the terminal phase", width=23, no_wrap=True)
+    for subject, group in groupby(overalls, key=lambda line: line.claim.subject):
+        cells = {line.claim.aspect == TRAINING: line for line in group}
+        table.add_row(Text(subject), *(_verdict_cell(cells.get(first)) for first in (True, False)))
+    console.print()
+    console.print(table)
+    console.print(
+        "holds n/m: in n of the m runs that are not inconclusive; then the median of the\n"
+        f"number that decides. Each verdict with its number and reason: {CLAIMS_FILE}",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _verdict_cell(line: Overall | None) -> Text:
+    from rich.text import Text
+
+    if line is None:
+        return Text("")
+    conclusive = line.holds + line.fails
+    if not conclusive:
+        return Text(line.verdict, style="dim")
+    number = "" if line.median is None else f"  {line.median:.2g}"
+    style = "green" if line.verdict == HOLDS else "red"
+    return Text.assemble((f"{line.verdict:<5}", style), f" {line.holds}/{conclusive}{number}")

@@ -1,0 +1,95 @@
+"""Traces: the lines of a panel, and how they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon
+from matplotlib.typing import ColorType, LineStyleType
+
+from nc_runner.figures.scales import FloatArray, Scale, linear_scale, log_scale
+
+BAND_ALPHA = 0.22
+_OUTSIDE = 20.0  # axis lengths that a line may leave its panel by: file formats cannot write any number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """A line of a panel: ``y`` (T,) over ``x`` (T,), NaN where it cannot be drawn.
+
+    ``marker`` is drawn at every point, ``end`` at the last one; ``low`` and ``high`` bound an area around the
+    line. ``background``: behind the other traces, and without influence on the scale.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    colour: ColorType
+    style: LineStyleType = "solid"
+    width: float = 1.2
+    alpha: float = 1.0
+    marker: str = ""
+    hollow: bool = False
+    end: str = ""
+    low: FloatArray | None = None
+    high: FloatArray | None = None
+    background: bool = False
+
+    def draw(self, panel: Axes, scale: Scale) -> None:
+        """Draw it into ``panel``, whose y axis is ``scale``."""
+        if self.low is not None and self.high is not None:
+            good = np.isfinite(self.low)
+            across = np.concatenate((self.x[good], self.x[good][::-1]))
+            up = scale.clamp(np.concatenate((self.low[good], self.high[good][::-1])), _OUTSIDE)
+            outline = np.column_stack((across, up))
+            panel.add_artist(Polygon(outline, facecolor=self.colour, alpha=BAND_ALPHA, lw=0.0, zorder=1.6))
+        line = sample(self.colour, self.style, self.width, self.alpha)
+        line.set_data(self.x, scale.clamp(self.y, _OUTSIDE))
+        line.set_zorder(1.5 if self.background else 2.0)
+        if self.marker:
+            face = "white" if self.hollow else self.colour
+            line.set(marker=self.marker, markersize=2.4, markerfacecolor=face, markeredgewidth=0.65)
+        panel.add_artist(line)
+        if self.end:
+            last = np.flatnonzero(np.isfinite(self.y))[-1]
+            mark = end_sample(self.end, self.colour)
+            mark.set_data(self.x[last : last + 1], scale.clamp(self.y[last : last + 1]))
+            panel.add_artist(mark)
+
+
+def sample(
+    colour: ColorType, style: LineStyleType = "solid", width: float = 1.4, alpha: float = 1.0
+) -> Line2D:
+    """A line without data, as in a legend."""
+    return Line2D([], [], color=colour, linestyle=style, linewidth=width, alpha=alpha)
+
+
+def end_sample(marker: str, colour: ColorType) -> Line2D:
+    """A marker without data, as in a legend."""
+    hollow = marker == "o"
+    face, edge = ("white", colour) if hollow else (colour, "white")
+    mark = Line2D([], [], linestyle="none", marker=marker, markersize=4.0, clip_on=False, zorder=3)
+    mark.set(markerfacecolor=face, markeredgecolor=edge, markeredgewidth=0.8 if hollow else 0.3)
+    return mark
+
+
+def fitting_scale(traces: Sequence[Trace], log: bool) -> Scale:
+    """The y axis that shows all ``traces`` except those of the background."""
+    drawn = [t for t in traces if not t.background and np.isfinite(t.y).any()]
+    low = min(float(np.nanmin(t.y if t.low is None else t.low)) for t in drawn)
+    high = max(float(np.nanmax(t.y if t.high is None else t.high)) for t in drawn)
+    return log_scale(low, high) if log else linear_scale(min(low, 0.0), high)
+
+
+def ordered_colour(place: float) -> ColorType:
+    """The colour of a line among others that have an order, from 0 to 1; lighter ones are hard to see."""
+    return matplotlib.colormaps["viridis"](0.9 * place)
+
+
+def thinness(crowd: int) -> tuple[float, float]:
+    """(line width, alpha) of a run that shares its panel and loss with others, ``crowd`` in all."""
+    return (1.2, 1.0) if crowd == 1 else (0.8, max(0.3, 1.1 / crowd**0.5))
