@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,7 +32,9 @@ def connected(timeout_seconds: float) -> Iterator[TorchGroup]:
     roster.start()
     clean = False
     try:
-        with _explained(roster):
+        with _explained(roster), warnings.catch_warnings():
+            if here.rank:
+                warnings.simplefilter("ignore")  # rank 0 warns of the same
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if cuda else "gloo",
                 store=dist.PrefixStore(f"nc-runner/{attempt()}/group", store),  # type: ignore[attr-defined]
@@ -43,10 +46,9 @@ def connected(timeout_seconds: float) -> Iterator[TorchGroup]:
             yield group
             group.agree(0)  # a barrier: the store may end with rank 0
         clean = True
-    except GroupError:
-        raise
     except BaseException as error:
-        roster.leave_reason(error)
+        if not isinstance(error, GroupError) and not isinstance(error.__cause__, GroupError):
+            roster.leave_reason(error)
         raise
     finally:
         _leave(abort=cuda and not clean)
@@ -63,7 +65,7 @@ class TorchGroup(Group):
         counts = self._counts(len(rows))
         padded = _padded(rows, max(counts))
         parts = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(parts, padded)
+        self._call(dist.all_gather, parts, padded)
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     def exchange(self, rows: Tensor, owners: Tensor) -> Tensor:
@@ -73,7 +75,7 @@ class TorchGroup(Group):
             counts = self._counts(len(sent))
             padded = _padded(sent, max(counts))
             parts = [torch.empty_like(padded) for _ in counts] if owner == self.rank else None
-            dist.gather(padded, parts, dst=owner)
+            self._call(dist.gather, padded, parts, dst=owner)
             if parts is not None:
                 own = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
         return own
@@ -82,12 +84,12 @@ class TorchGroup(Group):
         """Every rank's ``count``."""
         own = torch.tensor([count], dtype=torch.int64)
         counts = [torch.empty_like(own) for _ in range(self.world_size)]
-        dist.all_gather(counts, own)
+        self._call(dist.all_gather, counts, own)
         return [int(count) for count in counts]
 
     def sum(self, tensor: Tensor) -> Tensor:
         tensor = tensor.clone()
-        dist.all_reduce(tensor)
+        self._call(dist.all_reduce, tensor)
         return tensor
 
     def mean(self, value: float, count: int) -> float:
@@ -100,43 +102,52 @@ class TorchGroup(Group):
         for rank in range(self.world_size):
             part = stats if rank == self.rank else ClassStatistics(stats.num_classes, stats.dim, stats.device)
             for tensor in part.tensors:
-                dist.broadcast(tensor, src=rank)
+                self._call(dist.broadcast, tensor, src=rank)
             merged.merge(part)
         return merged
 
     def align(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
             dense = tensor.detach().contiguous()  # a copy, where the layout is channels_last
-            dist.broadcast(dense, src=0)
+            self._call(dist.broadcast, dense, src=0)
             tensor.detach().copy_(dense)
 
     def agree(self, *flags: int) -> tuple[int, ...]:
         tensor = torch.tensor(flags, dtype=torch.int64)  # on the CPU: over gloo
-        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        self._call(dist.all_reduce, tensor, op=dist.ReduceOp.MAX)
         return tuple(tensor.tolist())
 
     def all_of(self, thing: T) -> list[T]:
         things: list[T] = [thing] * self.world_size
-        dist.all_gather_object(things, thing)
+        self._call(dist.all_gather_object, things, thing)
         return things
 
     def broadcast(self, thing: T) -> T:
         things = [thing]
-        dist.broadcast_object_list(things, src=0, device=torch.device("cpu"))
+        self._call(dist.broadcast_object_list, things, src=0, device=torch.device("cpu"))
         return things[0]
 
     def on_first(self, action: Callable[[], T]) -> T:
         if self.is_first:
             try:
                 result = action()
-            except Exception as error:
-                self.broadcast(_Failed(shown(error)))
+            except NCRunnerError as error:
+                self.broadcast(_Failed(error))
                 raise
+            except Exception as error:
+                problem = TrainingError(f"{type(error).__name__}: {error}")
+                self.broadcast(_Failed(problem))
+                raise problem from error
             return self.broadcast(result)
         outcome = cast("T | _Failed", self.broadcast(None))
         if isinstance(outcome, _Failed):
             raise outcome.error
         return outcome
+
+    def _call(self, operation: Callable[..., object], *arguments: object, **options: object) -> None:
+        """Call a collective operation of torch. Raises GroupError where the connection breaks."""
+        with _explained(self.roster):
+            operation(*arguments, **options)
 
     @contextmanager
     def guarded(self, *common: type[BaseException]) -> Iterator[None]:
@@ -157,13 +168,6 @@ class _Failed:
     """In place of the result of an action that failed."""
 
     error: NCRunnerError
-
-
-def shown(error: Exception) -> NCRunnerError:
-    """An error of this project's as it is, any other as a TrainingError: one that every rank can unpickle."""
-    if isinstance(error, NCRunnerError):
-        return error
-    return TrainingError(f"{type(error).__name__}: {error}")
 
 
 @contextmanager

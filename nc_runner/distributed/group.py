@@ -91,8 +91,8 @@ class Group:
     def on_first(self, action: Callable[[], T]) -> T:
         """Rank 0 calls ``action``; its result, which must pickle, is returned on all ranks.
 
-        An exception of it is raised on all ranks: on the others as the NCRunnerError that it is, or else as
-        a TrainingError with its text. So the ranks stay together, and can go on.
+        An exception of it is raised on all ranks: as the NCRunnerError that it is, or of several ranks as a
+        TrainingError with its text. So the ranks stay together.
         """
         return action()
 

@@ -54,4 +54,4 @@ def is_finite(tensor: Tensor) -> bool:
         return True
     low, high = torch.stack(torch.aminmax(tensor)).tolist()  # NaN wherever one number is
     largest = torch.finfo(torch.float32).max
-    return -largest <= low and high <= largest
+    return bool(-largest <= low and high <= largest)

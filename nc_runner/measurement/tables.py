@@ -11,7 +11,7 @@ SHARE_OF_FREE_MEMORY = 0.5  # what a table may take of a GPU's free memory; the 
 class Rows:
     """A table (N, P) that is filled batch by batch, in one piece of memory from the first batch on.
 
-    It lies on the rows' device; where it would take more than half of a GPU's free memory, in the host's.
+    It is on the rows' device, or in the host's memory where it would take more than half of a GPU's free one.
     What reads it, copies one block at a time to where it computes.
     """
 

@@ -55,9 +55,9 @@ def execute(
 
     Raises:
         StopRequested: a signal came; the run can be resumed. Raised on all ranks.
-        GroupError: the ranks cannot go on together: the command must end.
-        NCRunnerError: the run cannot start or go on; the message says why and what to do. Raised on all
-            ranks at the same point: a sweep can go on with its next run.
+        GroupError: the ranks can no longer compute together: the command must end.
+        NCRunnerError: the run cannot start or continue; the message says why and what to do. Raised on all
+            ranks at the same point: a sweep can continue with its next run.
     """
     trainer = _prepared_alike(config, group)
     run_folder = RunFolder(folder, config, trainer)
