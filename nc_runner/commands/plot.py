@@ -84,8 +84,9 @@ class _Output:
     def write(self, runs: list[Run], flow_runs: list[FlowRun], judgements: Sequence[Judgement]) -> list[Path]:
         """Write everything; return the figures and the report. Raises :class:`RunFolderError`."""
         # Imported here: they bring matplotlib, which help and errors need not wait for.
+        from nc_runner.figures.claims import write_claims
         from nc_runner.figures.draw import draw_all, draw_flows
-        from nc_runner.figures.summary import write_claims, write_summary
+        from nc_runner.figures.summary import write_summary
 
         drawn = [run for run in runs if len(run.rows)]
         files: list[Path] = []
@@ -124,8 +125,8 @@ def _plot(chosen: argparse.Namespace) -> int:
         complain(PROGRAM, "nothing to draw: no run that can be read has a measured epoch")
         return FAILED
 
-    from nc_runner.figures.judging import judge
-    from nc_runner.figures.summary import CLAIMS_FILE, SUMMARY_FILE, by_cell
+    from nc_runner.figures.claims import CLAIMS_FILE, judge
+    from nc_runner.figures.summary import SUMMARY_FILE, by_cell
 
     runs = by_cell(runs)
     judgements = judge(runs)
@@ -152,7 +153,7 @@ def _find(paths: list[Path]) -> list[Path]:
 def _print_tables(runs: Sequence[Run], judgements: Sequence[Judgement]) -> None:
     from rich.console import Console
 
-    from nc_runner.figures.judging import overall
+    from nc_runner.figures.claims import overall
     from nc_runner.figures.seeds import group_seeds
     from nc_runner.figures.terminal import print_claims, print_table
 

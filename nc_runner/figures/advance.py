@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nc_runner.columns import snr_columns
-from nc_runner.figures.scales import FloatArray
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from nc_runner.figures.scales import FloatArray
 
 
 def phi(omega: FloatArray, num_classes: int, law: str = "projected") -> FloatArray:

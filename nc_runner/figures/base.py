@@ -31,18 +31,24 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFigure(ABC):
-    """A figure of runs, written to files called ``name``; ``reading`` explains it in the report.
-
-    ``per_loss``: each loss has a separate figure, because colours distinguish other things. It is called
-    ``name`` for MSE and ``name_LOSS`` for other losses.
-    """
+class PanelFigure(ABC):
+    """A figure, written to files called ``name``; ``reading`` explains it in the report."""
 
     name: str
     title: str
     y_label: str
     reading: str = ""
     log: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFigure(PanelFigure):
+    """A figure of runs.
+
+    ``per_loss``: each loss has a separate figure, because colours distinguish other things. It is called
+    ``name`` for MSE and ``name_LOSS`` for other losses.
+    """
+
     per_loss: ClassVar[bool] = False
 
     def shows(self, run: Run) -> bool:

@@ -1,25 +1,57 @@
-"""Draws all figures of runs and writes them: one file for each figure and format."""
+"""Draws all figures and writes them: one file for each figure and format.
+
+The same runs give the same bytes, whatever the user's matplotlib settings.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import signal
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 from matplotlib.figure import Figure
 
 from nc_runner.figures.base import Cells, RunFigure
 from nc_runner.figures.catalogue import CATALOGUE, FLOW_CATALOGUE, LAYER_CATALOGUE, custom_figure
-from nc_runner.figures.files import write_figure
+from nc_runner.figures.grid import DOTS_PER_INCH
 from nc_runner.figures.seeds import group_seeds
 from nc_runner.figures.style import loss_looks, loss_name, loss_order
 from nc_runner.runs.flows import FlowRun
 from nc_runner.runs.reader import Run
+from nc_runner.runs.tables import write_atomically
+
+_RC_PARAMS: dict[Any, Any] = {  # the keys are a type of matplotlib's
+    "font.size": 8.0,
+    "axes.titley": 1.0,  # not above tick labels, of which there are none there: finding that out takes time
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.2,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "mathtext.fontset": "dejavusans",
+    "pdf.fonttype": 42,  # whole letters, not outlines: text can be searched and edited
+    "svg.hashsalt": "nc-runner",  # the same runs give the same bytes
+    "text.usetex": False,
+}
 
 _PARALLEL_FROM = 40  # panels in all; below, starting processes takes longer than it saves
 
@@ -86,7 +118,7 @@ class FigureWriter:
 
     def write(self, job: Job) -> list[Path]:
         """The files of one figure, none where it has no data."""
-        return write_figure(lambda: job.draw(self.runs), job.name, self.out, self.formats, self.pictures)
+        return _write_figure(lambda: job.draw(self.runs), job.name, self.out, self.formats, self.pictures)
 
     def write_in_processes(self, todo: Sequence[Job], workers: int) -> list[list[Path]] | None:
         """The files of each job; None where that failed, or where no processes can be started."""
@@ -128,9 +160,44 @@ def draw_flows(
     """
     files: list[Path] = []
     for figure in FLOW_CATALOGUE:
-        files += write_figure(partial(figure.draw, flows), figure.name, out, formats, pictures)
+        files += _write_figure(partial(figure.draw, flows), figure.name, out, formats, pictures)
     return files
 
 
 def _leave_interrupts_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _write_figure(
+    draw: Callable[[], Figure | None],
+    name: str,
+    out: Path,
+    formats: Sequence[str],
+    pictures: Path | None = None,
+) -> list[Path]:
+    """Draw a figure and write ``name`` in every format; return the files, none where there is no figure.
+
+    ``pictures``: a folder that also gets the figure as SVG, for the report.
+    Raises :class:`OSError` where a file cannot be written.
+    """
+    files: list[Path] = []
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the figures
+        matplotlib.rcParams.update(_RC_PARAMS)
+        # a name may be in a script that the font lacks
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        figure = draw()
+        if figure is None:
+            return []
+        for format in dict.fromkeys((*formats, *(["svg"] if pictures else []))):
+            content = io.BytesIO()
+            dated = {"pdf": "CreationDate", "svg": "Date"}.get(format)
+            figure.savefig(
+                content, format=format, dpi=DOTS_PER_INCH, metadata={dated: None} if dated else None
+            )
+            if pictures and format == "svg":
+                (pictures / f"{name}.svg").write_bytes(content.getvalue())
+            if format in formats:
+                files.append(out / f"{name}.{format}")
+                write_atomically(files[-1], content.getvalue())
+    return files

@@ -6,7 +6,7 @@ In these units, and with the spectrum in units of sqrt(C), the closed form is th
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from nc_runner.figures.base import Curve
+from nc_runner.figures.base import Curve, PanelFigure
 from nc_runner.figures.curves import curve_legend
 from nc_runner.figures.grid import Frame, LegendEntry
 from nc_runner.figures.scales import FloatArray, drawable, log_scale
@@ -34,15 +34,10 @@ Line = tuple[FloatArray, FloatArray]  # times (T,) and values (T, J)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowFigure(ABC):
-    """A figure of flows in files called ``name``; ``reading`` explains it in the report."""
+class FlowFigure(PanelFigure):
+    """A figure of flows."""
 
-    name: str
-    title: str
-    y_label: str
-    log: bool = False
     caption: str = ""
-    reading: str = ""
 
     @abstractmethod
     def traces(self, flow: FlowRun, law: str) -> Iterator[Trace]:

@@ -22,9 +22,16 @@ from markupsafe import Markup
 
 from nc_runner import __version__
 from nc_runner.figures.catalogue import FLOW_CATALOGUE
-from nc_runner.figures.claims import COMPARABLE, INCONCLUSIVE, NEGLIGIBLE, VERDICTS, Judgement, Overall
+from nc_runner.figures.claims import (
+    COMPARABLE,
+    INCONCLUSIVE,
+    NEGLIGIBLE,
+    VERDICTS,
+    Judgement,
+    Overall,
+    overall,
+)
 from nc_runner.figures.draw import jobs
-from nc_runner.figures.judging import overall
 from nc_runner.figures.report_runs import (
     flow_name,
     number_text,

@@ -1,7 +1,6 @@
-"""The axes of a figure: limits and a few fixed ticks, and which values can be drawn on them.
+"""The axes of a figure: limits and a few ticks, and which values can be drawn on them.
 
-Scales are computed here and not by matplotlib: with many panels its automatic ticks would take most of the
-time, and all panels of a column share one scale.
+A scale is made once for a column of panels: with many panels, automatic ticks would take most of the time.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
@@ -40,51 +40,41 @@ class Scale:
         return clamped
 
 
-def linear_scale(low: float, high: float, most_ticks: int = 4, whole: bool = False) -> Scale:
-    """From ``low`` to a little above ``high``, with at most about ``most_ticks`` ticks at round numbers.
+def linear_scale(low: float, high: float, whole: bool = False) -> Scale:
+    """From ``low`` to a little above ``high``, with a few ticks at round numbers.
 
-    ``whole``: at whole numbers alone.
+    ``whole``: at whole numbers only.
 
     >>> linear_scale(0, 350).labels
     ('0', '100', '200', '300')
     """
-    if not high > low:
-        high = low + 1.0
-    rough = (high - low) / most_ticks
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
-    step = max(step, 1.0) if whole else step
-    first = math.ceil(low / step - 1e-9)
-    ticks = tuple(step * k for k in range(first, math.floor(high / step + 1e-9) + 1))
+    high = high if high > low else low + 1.0
+    ticks = _ticks(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], integer=whole), low, high)
     return Scale(low, high + 0.03 * (high - low), ticks, tuple(f"{tick:.6g}" for tick in ticks))
 
 
-def log_scale(low: float, high: float, most_ticks: int = 5) -> Scale:
+def log_scale(low: float, high: float) -> Scale:
     """From ``low`` to ``high`` with a margin, ticks at powers of ten; at 1, 2, 5 where the range is short.
 
-    At most twelve decades below ``high`` are shown: what lies deeper is rounding.
+    At most twelve decades below ``high`` are shown: smaller values are rounding errors.
 
     >>> log_scale(1e-4, 1).labels
     ('10⁻⁴', '10⁻³', '10⁻²', '10⁻¹', '1')
     """
-    top = math.log10(high)
-    bottom = max(math.log10(low), top - _MOST_DECADES)
-    margin = 0.04 * max(top - bottom, 0.5)
-    top, bottom = top + margin, bottom - margin
-    powers = range(math.ceil(bottom), math.floor(top) + 1)
-    if len(powers) >= 2:
-        stride = math.ceil(len(powers) / most_ticks)
-        exponents = [power for power in powers if power % stride == 0]
-        ticks, labels = [10.0**e for e in exponents], [_power_of_ten(e) for e in exponents]
+    decades = min(math.log10(high) - math.log10(low), _MOST_DECADES)
+    margin = 10.0 ** (0.04 * max(decades, 0.5))
+    low, high = high / 10.0**decades / margin, high * margin
+    ticks = _ticks(LogLocator(numticks=5), low, high)
+    if len(ticks) >= 2:
+        labels = [_power_of_ten(round(math.log10(tick))) for tick in ticks]
     else:
-        ticks = [
-            digit * 10.0**power
-            for power in range(math.floor(bottom), math.ceil(top) + 1)
-            for digit in (1, 2, 5)
-            if bottom <= math.log10(digit * 10.0**power) <= top
-        ] or [10.0 ** ((bottom + top) / 2)]
-        labels = [f"{tick:.2g}" for tick in ticks]
-    return Scale(10.0**bottom, 10.0**top, tuple(ticks), tuple(labels), log=True)
+        ticks = _ticks(LogLocator(subs=(1.0, 2.0, 5.0)), low, high)
+        labels = [f"{tick:.3g}" for tick in ticks]
+    return Scale(low, high, ticks, tuple(labels), log=True)
+
+
+def _ticks(locator: Locator, low: float, high: float) -> tuple[float, ...]:
+    return tuple(float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high)
 
 
 def _power_of_ten(exponent: int) -> str:
@@ -93,7 +83,7 @@ def _power_of_ten(exponent: int) -> str:
 
 
 def drawable(values: FloatArray, log: bool, least: float = _TINY) -> FloatArray:
-    """``values`` with NaN for what an axis cannot show: infinities, and on a log axis what is not above
+    """``values`` with NaN for what an axis cannot show: infinities, on a log axis all that is not above
     ``least``.
     """
     size = np.abs(values)

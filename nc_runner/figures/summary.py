@@ -1,4 +1,4 @@
-"""``summary.csv``, the numbers at the end of each run, and ``claims.csv``, the verdicts on the claims."""
+"""``summary.csv``: the numbers at the end of each run; and the order of runs in all tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from nc_runner.columns import COLUMNS, TIME_COLUMNS, snr_columns
 from nc_runner.figures.advance import phi_advance_spread
-from nc_runner.figures.claims import Judgement
 from nc_runner.figures.style import data_set_order, loss_order, network_order
 from nc_runner.runs.reader import Run
 from nc_runner.runs.tables import write_atomically
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 Value = str | int | float | None
 Summary = dict[str, Value]
 
-SUMMARY_FILE, CLAIMS_FILE = "summary.csv", "claims.csv"
+SUMMARY_FILE = "summary.csv"
 TERMINAL_ACCURACY = 0.999  # the terminal phase of training starts at the first epoch with this train accuracy
 
 _METRICS = tuple(column for column in COLUMNS if column not in ("epoch", "lr"))
@@ -96,31 +95,6 @@ def _finite(value: float) -> float | None:
 def write_summary(runs: Sequence[Run], out: Path) -> None:
     """Write ``summary.csv`` into ``out``: a line for each run. Raises :class:`OSError` if it cannot."""
     write_lines([summarise(run) for run in runs], out / SUMMARY_FILE)
-
-
-def write_claims(judgements: Sequence[Judgement], out: Path) -> None:
-    """Write ``claims.csv`` into ``out``: a line for each judgement. Raises :class:`OSError` if it cannot."""
-    lines: list[Summary] = []
-    for one in judgements:
-        net, data, loss = one.cell
-        lines.append(
-            {
-                "claim": one.claim.key,
-                "statement": one.claim.statement,
-                "net": net,
-                "data": data,
-                "loss": loss,
-                "lr": one.run.lr if one.run else None,
-                "seed": one.run.seed if one.run else None,
-                "verdict": one.verdict,
-                "number": one.number,
-                "number_is": one.claim.number,
-                "holds_if": one.claim.holds_if,
-                "reason": one.reason,
-                "folder": str(one.run.folder) if one.run else None,
-            }
-        )
-    write_lines(lines, out / CLAIMS_FILE)
 
 
 def write_lines(lines: Sequence[Summary], path: Path) -> None:

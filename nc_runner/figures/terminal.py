@@ -8,10 +8,10 @@ from itertools import groupby
 from statistics import median
 from typing import TYPE_CHECKING
 
-from nc_runner.figures.claims import HOLDS, TRAINING, Overall
+from nc_runner.figures.claims import CLAIMS_FILE, HOLDS, TRAINING, Overall
 from nc_runner.figures.seeds import SeedGroup
 from nc_runner.figures.style import data_set_name, loss_name, network_name
-from nc_runner.figures.summary import CLAIMS_FILE, SUMMARY_FILE, TERMINAL_ACCURACY, Summary, displayed
+from nc_runner.figures.summary import SUMMARY_FILE, TERMINAL_ACCURACY, Summary, displayed
 from nc_runner.runs.reader import Run
 
 if TYPE_CHECKING:

@@ -9,9 +9,7 @@ from helpers.synthetic import write_run
 from rich.console import Console
 
 from nc_runner.figures import claims
-from nc_runner.figures.claims import FAILS, HOLDS, INCONCLUSIVE
-from nc_runner.figures.judging import judge, overall
-from nc_runner.figures.summary import CLAIMS_FILE, write_claims
+from nc_runner.figures.claims import CLAIMS_FILE, FAILS, HOLDS, INCONCLUSIVE, judge, overall, write_claims
 from nc_runner.figures.terminal import print_claims
 from nc_runner.runs.reader import read_run
 from nc_runner.runs.record import DIVERGED, FAILED, INTERRUPTED, RUNNING

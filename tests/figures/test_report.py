@@ -15,8 +15,7 @@ import pytest
 from helpers.synthetic import write_run
 
 from nc_runner.figures import report
-from nc_runner.figures.claims import CLAIMS, INCONCLUSIVE
-from nc_runner.figures.judging import judge, overall
+from nc_runner.figures.claims import CLAIMS, INCONCLUSIVE, judge, overall
 from nc_runner.figures.report_runs import IDENTITY, entries, short_folders, tidy_table
 from nc_runner.figures.summary import by_cell, summarise
 from nc_runner.runs import flows
