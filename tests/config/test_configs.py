@@ -5,11 +5,12 @@ from importlib import resources
 
 import pytest
 import torch
-from helpers.lab import few_images, rows_of, settings_of, trainer_of
+from helpers.lab import few_images, rows_of, trainer_of
+from helpers.settings import settings_of
 
-from nc_runner.config.plugins import locate
-from nc_runner.config.schema import OWN_DATA
-from nc_runner.training.losses import cross_entropy, mse
+from nc_runner.config.schema import DATA_SETS, LOSSES, NETWORKS
+from nc_runner.config.values import STANDARD_DATA
+from nc_runner.networks.build import FAMILIES
 
 SHAPES = {
     "digits": (1, 8), "mnist": (1, 32), "fashionmnist": (1, 32), "svhn": (3, 32), "cifar10": (3, 32),
@@ -22,33 +23,33 @@ def options(group):
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
-LOSSES = {"mse": mse, "ce": cross_entropy}
 NETS = [net for net in options("net") if net != "custom"]
-DATA = [data for data in options("data") if data not in OWN_DATA]
+DATA = [data for data in options("data") if data in STANDARD_DATA]
+SHIPPED_LOSSES = [loss for loss in options("loss") if loss != "custom"]
 
 
 def test_every_option_composes_and_passes_the_checks():
     """Networks with a data set and loss in turn, data sets with both losses: no group reads another."""
-    data_sets, losses = itertools.cycle(DATA), itertools.cycle(options("loss"))
+    data_sets, losses = itertools.cycle(DATA), itertools.cycle(SHIPPED_LOSSES)
     combinations = [(net, next(data_sets), next(losses)) for net in NETS]
-    combinations += itertools.product(["resnet8"], DATA, options("loss"))
+    combinations += itertools.product(["resnet8"], DATA, SHIPPED_LOSSES)
     for net, data, loss in combinations:
-        settings = settings_of(f"net={net}", f"data={data}", f"loss={loss}")
+        config = settings_of(f"net={net}", f"data={data}", f"loss={loss}")
         family = net in ("vgg", "resnet", "densenet")  # reached as vgg11, resnet18, densenet40 as well
-        name = settings["net"]["name"]
+        name = config.net.name
         assert name.startswith(net) if family else name == net
-        assert (settings["data"]["name"], settings["loss"]["name"]) == (data, loss)
+        assert (config.data.name, config.loss.name) == (data, loss)
 
 
 def test_every_data_set_has_a_known_shape_here():
     assert set(DATA) == set(SHAPES)
-    assert set(options("data")) - set(DATA) == set(OWN_DATA)
+    assert set(options("data")) - set(DATA) == {"custom", "folder", "npz", "torchvision"}
 
 
-@pytest.mark.parametrize("name", ["mse", "ce"])
-def test_the_losses_of_conf_are_those_of_the_code(name):
-    target = settings_of(f"loss={name}")["loss"]["_target_"]
-    assert locate(target, "loss._target_") is LOSSES[name]
+def test_what_conf_ships_is_what_the_settings_know():
+    assert set(SHIPPED_LOSSES) == set(LOSSES)
+    assert set(options("data")) - {"custom"} == set(DATA_SETS)
+    assert {settings_of(f"net={net}").net.target for net in NETS} == set(NETWORKS) == set(FAMILIES)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -59,7 +60,7 @@ def test_every_network_takes_a_step_and_an_analysis(net):
     width = ["net.head_width=64"] if net.startswith("vgg") else []  # to draw 19 million weights takes seconds
     overrides = (f"net={net}", f"loss={name}", *width, "epochs=1", "lr=1e-5")
     data = few_images(3, 8 if deep else 32, count=5)
-    (row,) = rows_of(trainer_of(*overrides, dataset=data, loss=LOSSES[name]))
+    (row,) = rows_of(trainer_of(*overrides, dataset=data))
     assert row["train_loss"] > 0
     assert row["mse_ls"] + row["mse_perp"] == pytest.approx(row["mse_total"], rel=1e-6)
 
@@ -68,9 +69,8 @@ def test_every_network_takes_a_step_and_an_analysis(net):
 @pytest.mark.parametrize("net", NETS)
 def test_every_network_takes_every_image_shape(net, shape):
     """Without memory for weights and maps: the shapes alone."""
-    settings = dict(settings_of(f"net={net}")["net"])
-    build = locate(settings.pop("_target_"), "net._target_")
-    del settings["name"]
+    settings = settings_of(f"net={net}").net.model_dump(exclude={"target", "name"})
+    build = FAMILIES[settings_of(f"net={net}").net.target]
     channels, size = shape
     with torch.device("meta"):
         model = build(**settings, num_classes=10, in_channels=channels, image_size=size)

@@ -57,7 +57,8 @@ def test_neutral_values_are_frozen():
     assert identity(settings_of()) == {
         "lr": 0.1, "seed": 0,
         "net._target_": "resnet", "net.name": "resnet8", "net.depth": 8,
-        "data._target_": "digits", "data.name": "digits", "data.pad": 0, "data.mean": [0.3052], "data.std": [0.3749],
+        "data._target_": "digits", "data.name": "digits", "data.pad": 0,
+        "data.mean": [0.3052], "data.std": [0.3749],
         "loss._target_": "mse", "loss.name": "mse",
     }  # fmt: skip
     assert name_of() == "mse-resnet8-digits/lr0.1-seed0-76933a25"

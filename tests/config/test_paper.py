@@ -9,14 +9,13 @@ import pytest
 import torch
 import yaml
 from helpers import miniature
-from helpers.lab import few_images, rows_of, settings_of, trainer_of
+from helpers.lab import few_images, rows_of, trainer_of
 from helpers.process import nc_run
+from helpers.settings import settings_of
 
-from nc_runner.commands.messages import explain
-from nc_runner.config.cells import cell_value
-from nc_runner.config.plugins import locate
+from nc_runner.commands.hydra_app.messages import explain
+from nc_runner.config.cells import Cell, look_up
 from nc_runner.data.dataset import load_dataset
-from nc_runner.measurement.measurer import respond
 from nc_runner.runs.reader import read_run
 from nc_runner.runs.record import COMPLETE
 from nc_runner.training.run import execute
@@ -52,9 +51,7 @@ def test_the_sweep_prints_all_thirty_cells_with_the_tables_values(tmp_path):
     result = nc_run("-m", "experiment=paper", "--cfg", "job", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     shown = [yaml.safe_load(document) for document in result.stdout.split("---\n")[1:]]
-    found = {
-        (s["data"]["name"], s["net"]["_target_"].rpartition(".")[2], s["loss"]["name"]): s for s in shown
-    }
+    found = {(s["data"]["name"], s["net"]["_target_"], s["loss"]["name"]): s for s in shown}
     assert len(shown) == 30
     assert set(found) == set(CELLS)
     for (data, family, loss), settings in found.items():
@@ -91,11 +88,11 @@ def test_every_number_of_the_table_is_marked_sourced_recorded_or_chosen():
     [
         (["net=resnet50"], "learning rate for mnist is that of resnet18, not of resnet50"),
         (["data=digits"], "no samples_per_class for resnet on digits with mse"),
-        (["net=custom", "net._target_=my.MLP"], "no lr for MLP on mnist"),
-        (["loss=mse", "loss.name=focal"], "no lr for resnet on mnist with focal"),
+        (["net=custom", "net._target_=my.MLP"], "no lr for my.MLP on mnist"),
+        (["loss._target_=my.focal", "loss.name=focal"], "no lr for resnet on mnist with focal"),
     ],
 )
-def test_what_the_table_does_not_say_is_refused_with_the_remedy(overrides, words):
+def test_what_the_table_does_not_say_is_an_error_with_the_remedy(overrides, words):
     with pytest.raises(Exception, match="this experiment's") as caught:  # OmegaConf wraps it
         settings_of("experiment=paper", *overrides)
     message = explain(caught.value)
@@ -104,18 +101,22 @@ def test_what_the_table_does_not_say_is_refused_with_the_remedy(overrides, words
 
 
 def test_a_setting_given_by_hand_wins_over_the_table():
-    settings = settings_of("experiment=paper", "net=resnet50", "lr=0.3", "data.samples_per_class=7")
-    assert (settings["net"]["depth"], settings["lr"], settings["data"]["samples_per_class"]) == (50, 0.3, 7)
-    assert settings_of("net=resnet")["net"]["depth"] == 18  # without a table, the family's own
+    config = settings_of("experiment=paper", "net=resnet50", "lr=0.3", "data.samples_per_class=7")
+    assert (config.net.depth, config.lr, config.data.samples_per_class) == (50, 0.3, 7)
+    assert settings_of("net=resnet").net.depth == 18  # without a table, the family's default
 
 
 def test_a_cells_value_beats_that_of_its_data_set_and_may_depend_on_the_loss():
     table = {"digits": {"epochs": 9, "lr": {"mse": 1, "ce": 2}, "vgg": {"epochs": 5}, "resnet": {"lr": 3}}}
-    assert cell_value(table, "epochs", "digits", "vgg", "mse") == 5
-    assert cell_value(table, "epochs", "digits", "resnet", "mse") == 9
-    assert cell_value(table, "lr", "digits", "vgg", "ce") == 2
-    assert cell_value(table, "lr", "digits", "resnet", "ce") == 3
-    assert cell_value(table, "lr", "mnist", "vgg", "ce") is None
+
+    def value(key, *cell):
+        return look_up(table, key, Cell(*cell, depth=8, net="resnet8"))
+
+    assert value("epochs", "digits", "vgg", "mse") == 5
+    assert value("epochs", "digits", "resnet", "mse") == 9
+    assert value("lr", "digits", "vgg", "ce") == 2
+    assert value("lr", "digits", "resnet", "ce") == 3
+    assert value("lr", "mnist", "vgg", "ce") is None
 
 
 def test_the_grid_is_25_log_spaced_rates_that_hold_every_rate_of_the_table():
@@ -131,15 +132,12 @@ def test_the_grid_is_25_log_spaced_rates_that_hold_every_rate_of_the_table():
     [pytest.param(*cell, marks=pytest.mark.slow if cell in DEEP else ()) for cell in RECORDED],
 )
 def test_each_cell_takes_a_step_on_miniature_files_with_both_losses(tmp_path, monkeypatch, data, family):
-    settings = paper(data, family, "mse")
-    loader = settings["data"]["_target_"].rpartition(".")[2]
-    miniature.write(tmp_path, loader, monkeypatch)
-    dataset = load_dataset({**settings["data"], "root": str(tmp_path), "samples_per_class": 1}, 0)
+    settings = paper(data, family, "mse").data
+    miniature.write(tmp_path, settings.target, monkeypatch)
+    dataset = load_dataset(settings.model_copy(update={"root": str(tmp_path), "samples_per_class": 1}), 0)
     for loss in ("mse", "ce"):
         mine = (f"net={family}", f"data={data}", f"loss={loss}", "experiment=paper", "epochs=1", "lr=1e-5")
-        trainer = trainer_of(
-            *mine, dataset=dataset, loss=locate(paper(data, family, loss)["loss"]["_target_"], "")
-        )
+        trainer = trainer_of(*mine, dataset=dataset)
         before = [parameter.detach().clone() for parameter in trainer.network.model.parameters()]
         (row,) = rows_of(trainer)
         assert row["train_loss"] > 0
@@ -191,21 +189,14 @@ def notebook_formulas(H, y, W, b, weight_decay):
 def test_the_notebook_experiment_gives_the_notebooks_numbers(experiment):
     """On one set of weights (after one epoch) and balanced images, ResNet18 on 32 x 32 pixels."""
     loss = "ce" if experiment.endswith("ce") else "mse"
-    target = locate(settings_of(f"experiment={experiment}")["loss"]["_target_"], "")
-    net = "net=resnet18"
-    trainer = trainer_of(
-        f"experiment={experiment}", net, "epochs=1", dataset=few_images(1, 32, 30), loss=target
-    )
-    assert trainer.settings["lr"] == (0.0679 if loss == "ce" else 0.0184)
-    assert trainer.settings["data"]["samples_per_class"] is None
-    assert (
-        trainer.settings["analysis"] | {"schedule": "paper", "ridge": "notebook"}
-        == trainer.settings["analysis"]
-    )
+    overrides = (f"experiment={experiment}", "net=resnet18", "epochs=1")
+    config = settings_of(*overrides)
+    assert config.lr == (0.0679 if loss == "ce" else 0.0184)
+    assert config.data.samples_per_class is None
+    assert (config.analysis.schedule, config.analysis.ridge) == ("paper", "notebook")
+    trainer = trainer_of(*overrides, dataset=few_images(1, 32, 30))
     (row,) = rows_of(trainer)
-    features, _ = respond(
-        trainer.network, trainer.dataset, trainer.dataset.train, trainer.settings, lambda: None
-    )
+    features = trainer.measurer.forward.respond(trainer.dataset.train).features
     last = trainer.network.classifier
     expected = notebook_formulas(
         features.double().numpy(),
@@ -232,21 +223,19 @@ EXPERIMENTS = sorted(
 def test_every_shipped_experiment_runs_shrunk(tmp_path, monkeypatch, experiment):
     """One run of each, whole, on a few images, by a small member of its own network family."""
     settings = settings_of(f"experiment={experiment}")
-    family = settings["net"]["_target_"].rpartition(".")[2]
-    small = {"vgg": "vgg6", "resnet": "resnet8", "densenet": "densenet10"}[family]
-    loader = settings["data"]["_target_"].rpartition(".")[2]
+    small = {"vgg": "vgg6", "resnet": "resnet8", "densenet": "densenet10"}[settings.net.target]
     root = tmp_path / "data"
-    if loader != "digits":
-        miniature.write(root, loader, monkeypatch)
+    if settings.data.target != "digits":
+        miniature.write(root, settings.data.target, monkeypatch)
     shrunk = settings_of(
         f"experiment={experiment}", f"net={small}", "epochs=2", "batch_size=5", "data.samples_per_class=1",
-        f"lr={settings['lr']}", f"data.root={root}", "progress=none", "threads=1",
+        f"lr={settings.lr}", f"data.root={root}", "progress=none", "threads=1",
     )  # fmt: skip
     execute(shrunk, tmp_path, StopSignals())
     run = read_run(tmp_path)
     assert run.state == COMPLETE
     assert run.rows["epoch"].tolist() == [1, 2]
-    assert run.settings["analysis"]["ridge"] == settings["analysis"]["ridge"]
+    assert run.settings["analysis"]["ridge"] == settings.analysis.ridge
 
 
 def test_miniature_is_36_runs_and_runs_as_a_sweep(tmp_path):

@@ -54,7 +54,8 @@ def test_settings_cannot_change_after_they_are_checked():
         ("classifier=magic", "classifier"), ("data.name=a/b", "data.name"), ("net.name=..", "net.name"),
         ("seed=true", "seed"), ("epochs=1.5", "epochs"), ("epochs=abc", "epochs"), ("compile=1", "compile"),
         ("epochs='7'", "epochs"), ("data.resident=maybe", "data.resident"), ("threads=true", "threads"),
-        ("progress=loud", "progress"), ("data.mean=[a]", "data.mean"), ("analysis.layers=[3]", "analysis.layers"),
+        ("progress=loud", "progress"), ("data.mean=[a]", "data.mean"),
+        ("analysis.layers=[3]", "analysis.layers"),
         ("rank_timeout_seconds=0", "rank_timeout_seconds"),
     ],
 )  # fmt: skip
@@ -101,7 +102,7 @@ def test_values_of_several_types_are_taken(override):
         ("+analysis.metric=all", "there is no setting analysis.metric; did you mean analysis.metrics?"),
         ("+epoch=3", "there is no setting epoch; did you mean epochs?"),
         ("epoch=3", "there is no setting epoch; did you mean epochs?"),
-        ("samples_per_class=5", "there is no setting samples_per_class; did you mean data.samples_per_class?"),
+        ("samples_per_class=5", "there is no setting samples_per_class; did you mean data.samples_per_cla"),
         ("dat=mnist", "there is no setting dat; did you mean data?"),
         ("+nesterov=true", "there is no setting nesterov\n"),
         ("nesterov=true", "there is no setting nesterov\n"),
