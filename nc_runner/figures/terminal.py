@@ -92,9 +92,8 @@ def print_table(runs: Sequence[Run], console: Console) -> None:
         console.print(table)
     console.print(
         "test%: accuracy at the end. NC2: mean |cos + 1/(C-1)| of the class means.\n"
-        "perp/LS: L_perp / L_LS, for MSE only. "
-        f"TPT: first epoch with {100 * TERMINAL_ACCURACY:g} % train accuracy.\n"
-        f"All metrics: {SUMMARY_FILE}",
+        f"perp/LS: L_perp / L_LS, only for MSE. All metrics: {SUMMARY_FILE}\n"
+        f"TPT: first epoch of the terminal phase ({100 * TERMINAL_ACCURACY:g} % train accuracy).",
         style="dim",
         highlight=False,
     )

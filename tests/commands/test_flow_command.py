@@ -106,7 +106,7 @@ def test_bad_arguments_are_named_in_two_lines_and_leave_no_folder(tmp_path, caps
     assert not (tmp_path / "out").exists()
 
 
-def test_an_outputs_folder_that_cannot_be_written_is_said(tmp_path, capsys):
+def test_an_outputs_folder_that_cannot_be_written_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert flow.main([*QUICK, "--out", str(tmp_path / "file")]) == 1
     assert "cannot write" in capsys.readouterr().err

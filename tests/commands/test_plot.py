@@ -182,7 +182,7 @@ def test_only_runs_without_rows_are_a_failure(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("where", ["a file in the way", "a folder where a figure goes", "read-only"])
-def test_an_output_folder_that_cannot_be_written_is_said_with_a_remedy(tmp_path, capsys, few, where):
+def test_an_output_folder_that_cannot_be_written_is_named_with_a_remedy(tmp_path, capsys, few, where):
     write_run(tmp_path / "runs", epochs=3)
     out = tmp_path / "out"
     if where == "a file in the way":

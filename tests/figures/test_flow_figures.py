@@ -73,7 +73,7 @@ def test_ratios_are_to_the_largest_and_exponents_are_slopes(tmp_path):
     assert second[-1, 1] == pytest.approx(0.25, abs=1e-3)
 
 
-def test_laws_are_columns_and_flows_rows_that_are_told_apart(tmp_path):
+def test_laws_are_columns_and_flows_rows_with_different_names(tmp_path):
     flows = [made_flow(tmp_path, ("projected", "raw")), made_flow(tmp_path, seed=1)]
     figure = FIGURES["flow_losses"].draw(flows)
     assert len(figure.axes) == 4

@@ -28,9 +28,9 @@ def test_best_test_takes_the_best_last_epoch_of_each_cell(tmp_path):
     )  # best in between, not at the end
     good, worse = run(tmp_path, 0.8, lr=0.2), run(tmp_path, 0.7, lr=0.3)
     ce = [run(tmp_path, value, lr=lr, loss="ce") for lr, value in ((0.1, 0.6), (0.2, 0.5), (0.3, 0.4))]
-    chosen, said = select([fading, worse, good, *ce], "best-test")
+    chosen, remarks = select([fading, worse, good, *ce], "best-test")
     assert chosen == [good, ce[0]]
-    assert said == [
+    assert remarks == [
         "ResNet8 on Digits, MSE: lr 0.2 of 3 is selected: test 80.00 %",
         "ResNet8 on Digits, CE: lr 0.1 of 3 is selected: test 60.00 %",
     ]
@@ -44,14 +44,14 @@ def test_seeds_count_by_their_median_and_stay_together(tmp_path):
     assert "ResNet8 on Digits, MSE: its settings have 2 to 3 finished seeds" in words
 
 
-def test_ties_go_to_the_smaller_rate_and_are_said(tmp_path):
+def test_ties_go_to_the_smaller_rate_and_are_remarked(tmp_path):
     runs = [run(tmp_path, 0.8, lr=0.4), run(tmp_path, 0.8, lr=0.2), run(tmp_path, 0.1, lr=0.1)]
-    chosen, said = select(runs, "best-test")
+    chosen, remarks = select(runs, "best-test")
     assert chosen == [runs[1]]
-    assert "ResNet8 on Digits, MSE: a tie at 80.00 % between lr 0.2, 0.4" in said
+    assert "ResNet8 on Digits, MSE: a tie at 80.00 % between lr 0.2, 0.4" in remarks
 
 
-def test_runs_that_did_not_finish_and_rates_that_were_not_tried_are_said(tmp_path):
+def test_runs_that_did_not_finish_and_rates_that_were_not_tried_are_remarked(tmp_path):
     runs = [
         run(tmp_path, 0.8, lr=0.1),
         run(tmp_path, 0.9, lr=0.2, rows=2, state="running"),
@@ -59,17 +59,17 @@ def test_runs_that_did_not_finish_and_rates_that_were_not_tried_are_said(tmp_pat
         run(tmp_path, 0.7, lr=0.1, loss="ce"),
         run(tmp_path, 0.7, lr=0.9, loss="ce", rows=2, state="interrupted"),
     ]
-    chosen, said = select(runs, "best-test")
+    chosen, remarks = select(runs, "best-test")
     assert chosen == [runs[0], runs[3]]
     left_out = (
         "2 of 3 runs did not finish and are not selected (lr 0.2 seed 0 running, lr 0.3 seed 0 diverged)"
     )
-    assert f"ResNet8 on Digits, MSE: {left_out}" in said
-    assert "ResNet8 on Digits, MSE: only tried in other cells: lr 0.9" in said
-    assert "ResNet8 on Digits, CE: only tried in other cells: lr 0.2, 0.3" in said
-    nothing, said = select(runs[1:3], "best-test")
+    assert f"ResNet8 on Digits, MSE: {left_out}" in remarks
+    assert "ResNet8 on Digits, MSE: only tried in other cells: lr 0.9" in remarks
+    assert "ResNet8 on Digits, CE: only tried in other cells: lr 0.2, 0.3" in remarks
+    nothing, remarks = select(runs[1:3], "best-test")
     assert nothing == []
-    assert said[-1] == "ResNet8 on Digits, MSE: no run is selected"
+    assert remarks[-1] == "ResNet8 on Digits, MSE: no run is selected"
 
 
 def test_last_takes_the_setting_that_was_started_last(tmp_path):

@@ -15,7 +15,7 @@ function foldClaims() {
     fold(button, false);
     button.addEventListener("click", () => fold(button, button.getAttribute("aria-expanded") === "false"));
   }
-  toggleAll("claims", "Show every verdict", "Show the claims alone", (open) => {
+  toggleAll("claims", "Show every verdict", "Show only the claims", (open) => {
     for (const button of buttons) fold(button, open);
   });
 }
@@ -45,7 +45,7 @@ function toggleAll(name, closed, opened, act) {
   });
 }
 
-/* Runs: sorting by any column, what is missing last; showing and hiding columns. */
+/* Runs: sorting by any column, missing values last; showing and hiding columns. */
 function sortRuns() {
   const table = document.querySelector("table.runs");
   if (!table) return;
@@ -66,7 +66,7 @@ function sortRuns() {
       for (const other of headings) other.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", down ? "descending" : "ascending");
       const words = heading.firstElementChild.textContent;
-      document.querySelector(".said").textContent = `Sorted by ${words}, ${down ? "largest" : "smallest"} first`;
+      document.querySelector(".announced").textContent = `Sorted by ${words}, ${down ? "largest" : "smallest"} first`;
     });
   });
 
@@ -84,7 +84,7 @@ function sortable(text) {
   return text === "-inf" ? -Number.MAX_VALUE : Number(text);
 }
 
-/* Figures: a dialog that shows one, larger and larger, and goes on to the others. */
+/* Figures: a dialog that shows one, zooms, and steps through the others. */
 function showFigures() {
   const viewer = document.getElementById("viewer");
   if (!viewer) return;
