@@ -87,7 +87,7 @@ def test_every_number_of_the_table_is_marked_sourced_recorded_or_chosen():
     ("overrides", "words"),
     [
         (["net=resnet50"], "learning rate for mnist is that of resnet18, not of resnet50"),
-        (["data=digits"], "no samples_per_class for resnet on digits with mse"),
+        (["data=digits"], "no lr for resnet on digits with mse"),
         (["net=custom", "net._target_=my.MLP"], "no lr for my.MLP on mnist"),
         (["loss._target_=my.focal", "loss.name=focal"], "no lr for resnet on mnist with focal"),
     ],
