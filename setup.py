@@ -1,4 +1,4 @@
-"""Which packages there are: found, and conf/, which is installed as nc_runner.conf. All else: pyproject.toml."""
+"""The packages: those found, and conf/, installed as nc_runner.conf. All else is in pyproject.toml."""
 
 from setuptools import find_packages, setup
 

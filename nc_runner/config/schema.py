@@ -42,9 +42,6 @@ def target(meaning: str) -> Any:
     return Field(alias="_target_", description=meaning)
 
 
-# --- net -------------------------------------------------------------------------------------------------
-
-
 class Network(Group):
     target: str = target("vgg, resnet, densenet, or the path of a custom callable")
     name: Name | None = setting("name in figures and folder names; null: that of the callable")
@@ -84,9 +81,6 @@ class CustomNetwork(Network):
     model_config = ConfigDict(extra="allow")
 
 
-# --- loss ------------------------------------------------------------------------------------------------
-
-
 class Loss(Group):
     target: str = target("mse, ce, or the path of a custom callable (outputs, labels) -> mean loss")
     name: Name | None = setting("name in figures and folder names; null: that of the callable")
@@ -96,9 +90,6 @@ class CustomLoss(Loss):
     """Further keys are arguments of the callable."""
 
     model_config = ConfigDict(extra="allow")
-
-
-# --- data ------------------------------------------------------------------------------------------------
 
 
 class NoOptions(Group):
@@ -171,9 +162,6 @@ class CustomData(Data):
     options: CustomOptions
 
 
-# --- analysis and launcher -------------------------------------------------------------------------------
-
-
 class Analysis(Group):
     schedule: Schedule = setting("every, paper, or a list of epochs", neutral="every")
     ridge: Annotated[str | float, values.ridge] = setting(
@@ -213,9 +201,6 @@ class Launcher(Group):
     partition: str | None = passive("slurm: null is Slurm's own choice")
     account: str | None = passive("slurm: null is Slurm's own choice")
     address: str | None = passive("ray: of a running cluster; null starts one here")
-
-
-# --- the top level ---------------------------------------------------------------------------------------
 
 
 class Optimizer(Group):

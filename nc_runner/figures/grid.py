@@ -75,9 +75,10 @@ class Frame:
         grid.set_height_ratios([height, legend_height])
 
         panels = [list(row) for row in above.subplots(len(self.rows), len(self.columns), squeeze=False)]
-        self._set_scales(panels)
+        y_shared = all(scale == self.y_scales[0] for scale in self.y_scales)
+        self._set_scales(panels, y_shared)
         self._write(above, panels, (width, panel_width, panel_height))
-        _lay_out(figure, panels)
+        _lay_out(figure, panels, y_shared)
         self._draw_traces(panels)
         return figure
 
@@ -144,25 +145,27 @@ class Frame:
             box.remove()
         return box
 
-    def _set_scales(self, panels: Sequence[Sequence[Axes]]) -> None:
-        y_shared = all(scale == self.y_scales[0] for scale in self.y_scales)
+    def _set_scales(self, panels: Sequence[Sequence[Axes]], y_shared: bool) -> None:
         for i, row in enumerate(panels):
             for j, panel in enumerate(row):
                 _set_scale(panel, self.x_scales[j], self.y_scales[j])
                 panel.tick_params(labelbottom=i == len(panels) - 1, labelleft=j == 0 or not y_shared)
 
 
-def _lay_out(figure: Figure, panels: Sequence[Sequence[Axes]]) -> None:
+def _lay_out(figure: Figure, panels: Sequence[Sequence[Axes]], y_shared: bool) -> None:
     """Place everything, once: as the figure's own engine constrained layout would run for each format.
 
-    Inner panels have the margins of those in the first column and the last row, and need not be measured.
+    Only axes with tick labels are measured, and of equal ones only those of the first column or last row.
     """
-    inner = [panel for row in panels[:-1] for panel in row[1:]]
-    for panel in inner:
-        panel.set_axis_off()
-    ConstrainedLayoutEngine(w_pad=0.045, h_pad=0.04).execute(figure)
-    for panel in inner:
-        panel.set_axis_on()
+    for i, row in enumerate(panels):
+        for j, panel in enumerate(row):
+            last = i == len(panels) - 1
+            panel.xaxis.set_visible(last)
+            panel.yaxis.set_visible(j == 0 or (last and not y_shared))
+    ConstrainedLayoutEngine(w_pad=0.055, h_pad=0.055).execute(figure)
+    for panel in (panel for row in panels for panel in row):
+        panel.xaxis.set_visible(True)
+        panel.yaxis.set_visible(True)
 
 
 def _set_scale(panel: Axes, x: Scale, y: Scale) -> None:

@@ -23,7 +23,8 @@ class Exact(torch.nn.Module):
         super().__init__()
         self.body = torch.nn.Sequential(
             torch.nn.Conv2d(in_channels, 12, 3, padding=1), torch.nn.ReLU(),
-            torch.nn.Conv2d(12, 12, 3, stride=2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(20), torch.nn.ReLU(),
+            torch.nn.Conv2d(12, 12, 3, stride=2), torch.nn.ReLU(),
+            torch.nn.Flatten(), torch.nn.LazyLinear(20), torch.nn.ReLU(),
         )
         self.body(torch.zeros(1, in_channels, 8, 8))
         self.last = torch.nn.Linear(20, num_classes)
