@@ -5,13 +5,15 @@ The same runs give the same bytes, whatever the user's matplotlib settings.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -181,7 +183,7 @@ def _write_figure(
     Raises :class:`OSError` where a file cannot be written.
     """
     files: list[Path] = []
-    with matplotlib.rc_context(), warnings.catch_warnings():
+    with matplotlib.rc_context(), warnings.catch_warnings(), _garbage_kept():
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change the figures
         matplotlib.rcParams.update(_RC_PARAMS)
         # a name may be in a script that the font lacks
@@ -201,3 +203,15 @@ def _write_figure(
                 files.append(out / f"{name}.{format}")
                 write_atomically(files[-1], content.getvalue())
     return files
+
+
+@contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """No garbage collection: a figure's many objects refer to each other, and checking them takes long."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.typing import LineStyleType
 
 # Okabe & Ito's colours, which colour-blind readers can distinguish. The colours of the two losses also differ
 # in lightness, for grey print.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 BLACK, GREY = "#000000", "#666666"
 
-LINE_STYLES: dict[str, Any] = {  # as matplotlib takes them
+LINE_STYLES: dict[str, LineStyleType] = {
     "solid": "solid",
     "dashed": (0.0, (3.5, 1.4)),
     "dotted": (0.0, (1.0, 1.2)),
