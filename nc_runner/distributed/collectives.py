@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # before a group is made: default arguments in it would keep the group alive
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
@@ -194,8 +196,10 @@ def _padded(rows: Tensor, count: int) -> Tensor:
 
 
 def _leave(abort: bool) -> None:
+    """Leave torch's process group, so that its threads end: one that outlives Python ends with an abort."""
     if not dist.is_initialized():
         return
+    gc.collect()  # what still refers to the group, such as the model of an ended run
     # NCCL would first finish what is under way, which it cannot do when a rank is missing
     end = getattr(dist.distributed_c10d, "_abort_process_group", None) if abort else None
     with suppress(RuntimeError):

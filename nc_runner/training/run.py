@@ -86,6 +86,8 @@ def _carry_out(trainer: Trainer, folder: RunFolder, recorder: Recorder) -> None:
         if group.is_first:
             folder.record_failure(error)
         raise
+    finally:
+        trainer.end_distribution()
     group.on_first(folder.complete)
 
 

@@ -100,6 +100,10 @@ class Trainer:
             self.forward = torch.compile(self.forward)
         self._seed_ranks_apart()
 
+    def end_distribution(self) -> None:
+        """The run has ended: let go of the process group, which other runs go on to use."""
+        self.forward = self.network.model
+
     def _seed_ranks_apart(self) -> None:
         """Other random numbers on each rank, or dropout would drop the same units of different images."""
         if self.group.rank:

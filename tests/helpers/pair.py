@@ -83,6 +83,7 @@ def trained(group: Group) -> dict:
             trainer = build_trainer(config, dataset, CPU, part)
             trainer.distribute()
             trainer.run(listener)
+            trainer.end_distribution()
             rows[loss].append(listener.rows)
     return rows
 
@@ -162,3 +163,6 @@ if __name__ == "__main__":
         results["equal"] = [repr(rows) == repr(results["rows"]) for rows in group.all_of(results["rows"])]
         if group.is_first:
             Path(sys.argv[1]).write_text(json.dumps(results))
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    if any("gloo" in name for name in names):
+        sys.exit("threads of the group are left: at the end of Python one of them may abort the process")
