@@ -81,7 +81,7 @@ class Overall:
     holds: int
     fails: int
     inconclusive: int
-    median: float | None  # of the deciding numbers
+    median: float | None  # of the numbers that decide
 
 
 MEASURES = {  # column: its short name, and its name in a sentence
