@@ -17,7 +17,7 @@ from nc_runner.training.signals import StopSignals
 
 def main(deed: str, victim: int, timeout: float) -> int:
     rank = place().rank
-    print(f"rank {rank} has pid {os.getpid()}", flush=True)
+    say(f"rank {rank} has pid {os.getpid()}")
     try:
         with StopSignals(), joined(timeout) as group:  # torchrun sends the survivors SIGTERM at once
             with contextlib.suppress(DivergedError), group.guarded(DivergedError):
@@ -32,10 +32,15 @@ def main(deed: str, victim: int, timeout: float) -> int:
                     time.sleep(0.01)
     except GroupError as error:
         speaks = "speaks" if error.speaker == rank else "is silent"
-        print(f"rank {rank} {speaks}: {type(error).__name__}: {error}".replace("\n", " | "), flush=True)
+        say(f"rank {rank} {speaks}: {type(error).__name__}: {error}".replace("\n", " | "))
         return 1
-    print(f"rank {rank} is done", flush=True)
+    say(f"rank {rank} is done")
     return 0
+
+
+def say(line: str) -> None:
+    """In one write: the lines of two ranks stay whole."""
+    print(f"{line}\n", end="", flush=True)
 
 
 def act(deed: str) -> None:
