@@ -89,18 +89,22 @@ def resolved_directions(stats: ClassStatistics, ridge: float) -> Resolved | None
         safe = _exceeds(total, float(CONDITION * total.trace()))
     if safe and exceeds_both:
         return None
-    values, vectors = torch.linalg.eigh(scaled)
+    samples = int(
+        (stats.counts - 1).clamp(min=0).sum()
+    )  # beyond the first of each class: a bound on the rank
+    values, vectors = _eigenpairs(scaled, samples if ridge == 0 else stats.dim)
     floor = (finest * values[-1]).clamp(min=0)
     values = values.where(values > floor, 0.0)
     # The singular values of a square root of the total covariance have twice the digits.
     root = torch.cat([(vectors * values.sqrt()).T, signal])
     _, s, directions = torch.linalg.svd(root, full_matrices=False)
     kept = s > floor.clamp(min=least).sqrt()
-    if safe and bool(kept.all()):
+    whole = len(s) == stats.dim and bool(kept.all())
+    if safe and whole:
         return None
     rounded = bool((s[~kept] > EXACT).any())
     scale = (size / size.max() / (SMALL_BESIDE_ROUNDING if rounded else SMALL)).clamp(max=1)
-    if bool(kept.all()):
+    if whole:
         basis, frame = unit, directions.T / s / size[:, None]
     else:
         size_here = size / scale
@@ -110,6 +114,23 @@ def resolved_directions(stats: ClassStatistics, ridge: float) -> Resolved | None
     errors = frame * size[:, None]
     noise = NOISE * values[-1] * (errors.T @ errors)
     return Resolved(scale, basis, frame, noise, rounded)
+
+
+def _eigenpairs(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors (P, K) of a symmetric matrix of at most this rank.
+
+    Where the rank is far below P those of its range alone, which random vectors find (Halko, Martinsson &
+    Tropp 2011): with P = 4096 and few samples that takes a hundredth of the time.
+    """
+    count = rank + 8
+    if 2 * count >= len(matrix):
+        values, vectors = torch.linalg.eigh(matrix)
+        return values, vectors
+    generator = torch.Generator().manual_seed(0)
+    probes = torch.randn(len(matrix), count, dtype=matrix.dtype, generator=generator)
+    span = torch.linalg.qr(matrix @ probes.to(matrix.device)).Q
+    values, vectors = torch.linalg.eigh(span.T @ matrix @ span)
+    return values, span @ vectors
 
 
 def _exceeds(matrix: Tensor, least: float) -> bool:
