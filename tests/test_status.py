@@ -57,7 +57,7 @@ def measured(folder, epochs, schedule, rows_at, train, analysis, **settings):
     """A run that was measured after the epochs ``rows_at``; an epoch trains in ``train`` seconds."""
     folder.mkdir(parents=True)
     writer = RunWriter(folder, 3)
-    writer.start_rows()
+    writer.rows.start()
     made = settings_of("resnet8", "digits", "mse", epochs=epochs)
     made["analysis"]["schedule"] = schedule
     writer.update(state=RUNNING, settings=made | settings)

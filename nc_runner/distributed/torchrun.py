@@ -70,6 +70,6 @@ def check_launcher(target: str) -> None:
     """Raise ConfigError for a sweep with another launcher than Hydra's own, which runs one job at a time."""
     if place().world_size > 1 and not target.endswith(".BasicLauncher"):
         raise ConfigError(
-            "a sweep under torchrun runs one job after the other, each on all processes\n"
-            "leave out hydra/launcher, or leave out torchrun"
+            "a sweep under torchrun runs one job after the other, each on all ranks\n"
+            "leave out launcher=, or leave out torchrun"
         )

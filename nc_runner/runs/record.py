@@ -78,14 +78,6 @@ class RunWriter:
         text = json.dumps(self.record, indent=2, default=str)
         write_atomically(self.folder / RUN_FILE, (text + "\n").encode())
 
-    def start_rows(self, text: str | None = None) -> Path | None:
-        """Begin ``metrics.csv``: with its header, or with ``text``, the rows that a checkpoint kept.
-
-        Rows that came after the checkpoint are dropped: they will be computed again. A file that was
-        changed otherwise is first copied to the path that is returned.
-        """
-        return self.rows.start(text)
-
     def rows_text(self) -> str:
         """All that ``metrics.csv`` holds."""
         return self.rows.text()

@@ -143,7 +143,7 @@ def write_run(folder: Path, config: Config, rows: int) -> None:
         }
         row |= {f"snr_{j}": 10 * epoch**0.25 / j for j in range(1, 10)}
         lines.append(",".join(repr(row[column]) for column in writer.columns))
-    writer.start_rows("\n".join(lines) + "\n")
+    writer.rows.start("\n".join(lines) + "\n")
     writer.update(
         state=COMPLETE, settings=config.model_dump(mode="json", by_alias=True), identity=identity(config),
         num_classes=10, train_images=1500, rows_digest=rows_digest(folder),

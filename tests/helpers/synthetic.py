@@ -131,7 +131,7 @@ def write_run(
         for column, value in (change or {}).items():
             row[column] = value(epoch) if callable(value) else value
         lines.append(",".join(repr(row[column]) for column in writer.columns))
-    writer.start_rows("\n".join(lines) + "\n")
+    writer.rows.start("\n".join(lines) + "\n")
     if layers:
         writer.layers.start()
         for epoch in range(1, (epochs if rows is None else rows) + 1):

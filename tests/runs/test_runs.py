@@ -15,7 +15,7 @@ from nc_runner.runs.record import COMPLETE, FAILED, FORMAT, STATES, RunWriter, l
 def new_run(folder, epochs=5, num_classes=4):
     folder.mkdir(parents=True)
     writer = RunWriter(folder, num_classes)
-    writer.start_rows()
+    writer.rows.start()
     writer.update(state=COMPLETE, settings=settings_of("resnet8", "digits", "mse"))
     for epoch in range(1, epochs + 1):
         writer.append(synthetic_row(epoch, epochs, num_classes, "mse", 0, 0.05))

@@ -83,7 +83,7 @@ def test_what_all_ranks_meet_is_raised_on_all_and_the_next_run_goes_on(ranks, ru
 
 
 def test_a_stopped_run_resumes_to_the_same_bits(ranks):
-    """With dropout: each rank goes on with random numbers of its own."""
+    """With dropout: each rank continues with its own random numbers."""
     out, ends, _ = ranks
     assert ends["resumed"] == [["complete", ""]] * 2
     pd.testing.assert_frame_equal(rows_of(out / "stopped"), rows_of(out / "dropout"), check_exact=True)

@@ -149,14 +149,10 @@ def _sweep(app: Any, overrides: Sequence[str]) -> Sweep:
 
 def _run_sweep(sweep: Sweep) -> int:
     plugins.look_in(_config_folders(sweep.composed))
+    torchrun.check_launcher(str(sweep.composed.hydra.launcher.get("_target_", "")))
     sweep.prepare()
     settings = sweep.jobs[0].config if sweep.jobs else settings_of(sweep.composed)
     with ranks(settings) as group:
-        if group.world_size > 1 and not sweep.in_this_process:
-            raise ConfigError(
-                "a sweep under torchrun runs one job after the other, each on all ranks\n"
-                "leave out launcher=, or leave out torchrun"
-            )
         todo = sweep.only(group.on_first(sweep.unfinished))
         if group.is_first:
             return _lead_sweep(sweep, todo, Task(is_full_error(), group))
