@@ -76,11 +76,18 @@ def resolved_directions(stats: ClassStatistics, ridge: float) -> Resolved | None
     unit = torch.eye(stats.dim, dtype=torch.float64, device=stats.device)
     if ridge > 0:
         covariance = covariance + ridge * unit
+    # A ridge above the variance of the rounding errors makes them harmless.
+    harmless = ridge >= (stats.resolution * float(size.max())) ** 2 and ridge > 0
+    finest = max(FINEST, stats.dim * EPS64)
+    if (
+        harmless and len(means) <= stats.dim + 1
+    ):  # scaled with the ridge: features may be nearly dead
+        deviation = covariance.diagonal().sqrt()
+        if _exceeds(covariance / deviation / deviation[:, None], finest * stats.dim):
+            return None
     scaled = covariance / size / size[:, None]
     signal = (means - shares @ means) * shares.sqrt()[:, None] / size
-    finest = max(FINEST, stats.dim * EPS64)
-    # A ridge above the variance of the rounding errors makes them harmless.
-    least = 0.0 if ridge >= (stats.resolution * float(size.max())) ** 2 else rounding(stats) ** 2
+    least = 0.0 if harmless else rounding(stats) ** 2
     enough = float(finest * scaled.trace())
     exceeds_both = _exceeds(scaled, max(enough, least))
     safe = exceeds_both or _exceeds(scaled, enough)
