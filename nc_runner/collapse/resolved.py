@@ -79,9 +79,7 @@ def resolved_directions(stats: ClassStatistics, ridge: float) -> Resolved | None
     # A ridge above the variance of the rounding errors makes them harmless.
     harmless = ridge >= (stats.resolution * float(size.max())) ** 2 and ridge > 0
     finest = max(FINEST, stats.dim * EPS64)
-    if (
-        harmless and len(means) <= stats.dim + 1
-    ):  # scaled with the ridge: features may be nearly dead
+    if harmless and len(means) <= stats.dim + 1:  # scaled with the ridge: features may be nearly dead
         deviation = covariance.diagonal().sqrt()
         if _exceeds(covariance / deviation / deviation[:, None], finest * stats.dim):
             return None
