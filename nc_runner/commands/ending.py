@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, ``--version``, and how errors, Ctrl-C and closed pipes end them."""
+"""What the commands share: arguments, exit codes, and how errors, Ctrl-C and closed pipes end them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from nc_runner import __version__
 from nc_runner.errors import ConfigError, NCRunnerError
@@ -17,6 +18,18 @@ def add_version(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add ``--version`` to ``parser``."""
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add the argument ``runs``: run folders, or folders above them; ``outputs/`` by default."""
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUNS",
+        type=Path,
+        default=[Path("outputs")],
+        help="run folders, or any folder above them (default: outputs/)",
+    )
 
 
 def finish(program: str, command: Callable[[], int]) -> int:

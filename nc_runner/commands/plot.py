@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nc_runner.commands.ending import DONE, FAILED, add_version, complain, finish
+from nc_runner.commands.ending import DONE, FAILED, add_runs, add_version, complain, finish
 from nc_runner.errors import ConfigError, RunFolderError
 from nc_runner.runs import flows
 from nc_runner.runs.flows import FlowRun
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from nc_runner.figures.claims import Judgement
 
 PROGRAM = "nc-plot"
-OUTPUTS = Path("outputs")
 SELECTIONS = ("all", "best-test", "last")  # figures.select.RULES, which help need not import
 FORMATS = ("png", "pdf", "svg")
 
@@ -35,14 +34,7 @@ def parser() -> argparse.ArgumentParser:
         "one colour for each loss. Also writes summary.csv and claims.csv. Also draws the flows of nc-flow.",
         epilog="examples: nc-plot    nc-plot outputs/mse-resnet18-cifar10 --format svg --out paper/",
     )
-    result.add_argument(
-        "runs",
-        nargs="*",
-        metavar="RUNS",
-        type=Path,
-        default=[OUTPUTS],
-        help="run folders, or any folder above them (default: outputs/)",
-    )
+    add_runs(result)
     result.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the figures (default: figures/ inside RUNS)"
     )

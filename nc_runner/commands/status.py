@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nc_runner.commands.ending import DONE, FAILED, add_version, complain, finish
+from nc_runner.commands.ending import DONE, FAILED, add_runs, add_version, complain, finish
 from nc_runner.errors import ConfigError, RunFolderError
 from nc_runner.runs.record import RUN_FILE
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from nc_runner.status import Overview
 
 PROGRAM = "nc-status"
-OUTPUTS = Path("outputs")
 _SECONDS = 2.0  # between two looks
 
 
@@ -32,14 +31,7 @@ def parser() -> argparse.ArgumentParser:
         "and the runs that a sweep has not started yet.",
         epilog="examples: nc-status    nc-status outputs/ --watch    nc-status --json",
     )
-    result.add_argument(
-        "runs",
-        nargs="*",
-        metavar="RUNS",
-        type=Path,
-        default=[OUTPUTS],
-        help="run folders, or any folder above them (default: outputs/)",
-    )
+    add_runs(result)
     result.add_argument(
         "--watch",
         nargs="?",

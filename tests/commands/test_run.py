@@ -91,7 +91,8 @@ def test_a_sweep_runs_every_combination_each_as_a_single_run_would_be(tmp_path):
     again = nc_run(*command, cwd=sweep)
     assert again.returncode == 0
     assert "4 runs: 4 complete" in again.stdout
-    assert "epoch" not in again.stdout.partition("4 runs")[0]
+    assert "already complete: 4 of 4 runs" in again.stdout
+    assert "epoch" not in again.stdout.partition("4 runs: ")[0]
     assert not list((sweep / "outputs" / ".sweeps").iterdir())  # nothing is left for nc-status to wait for
     assert nc_run("loss=ce", "seed=1", *FAST, "epochs=1", cwd=single).returncode == 0  # the sweep's last
     run = only_run(single)

@@ -41,6 +41,7 @@ from nc_runner.distributed import torchrun
 from nc_runner.distributed.group import Group
 from nc_runner.errors import ConfigError, GroupError, NCRunnerError
 from nc_runner.runs.sweeps import SweepArchive, new_name
+from nc_runner.training.progress import show
 from nc_runner.training.signals import StopRequested, StopSignals
 
 
@@ -166,6 +167,8 @@ def _lead_sweep(sweep: Sweep, todo: Sequence[Job], task: Task) -> int:
         if planned:
             epochs = {job.folder: job.config.epochs for job in sweep.jobs}
             sweep.archive.plan(epochs, anew=any(job.config.overwrite for job in sweep.jobs))
+        if len(todo) < len(planned):
+            show(f"already complete: {len(planned) - len(todo)} of {len(planned)} runs")
         try:
             sweep.launch(todo, task)
         except (StopRequested, EndOfCommand, Exception) as error:
