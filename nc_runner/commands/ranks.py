@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from nc_runner.config.schema import Config
 from nc_runner.distributed import torchrun
 from nc_runner.distributed.group import Group
 from nc_runner.distributed.process_group import joined
-from nc_runner.training.signals import StopSignals
 
 
 @contextmanager
@@ -19,7 +18,5 @@ def ranks(config: Config) -> Iterator[Group]:
     Raises ConfigError for settings that several ranks cannot share.
     """
     torchrun.check_settings(config.batch_size, config.device)
-    several = torchrun.place().world_size > 1
-    # torchrun ends the other ranks by SIGTERM when one has failed: rank 0 has to tell which, and why
-    with StopSignals() if several else nullcontext(), joined(config.rank_timeout_seconds) as group:
+    with joined(config.rank_timeout_seconds) as group:
         yield group

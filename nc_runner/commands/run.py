@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 
 from nc_runner import __version__
 from nc_runner.distributed import torchrun
+from nc_runner.training.signals import StopSignals
 
 
 def main() -> int:
@@ -22,9 +24,11 @@ def main() -> int:
         if "--version" in arguments:
             print(f"nc-run {__version__}")
             return 0
-        from nc_runner.commands.hydra_app.app import run
+        # torchrun ends the other ranks by SIGTERM when one has failed: rank 0 still has to say why
+        with StopSignals() if torchrun.place().world_size > 1 else nullcontext():
+            from nc_runner.commands.hydra_app.app import run
 
-        return run(arguments)
+            return run(arguments)
     except KeyboardInterrupt:
         print("nc-run: stopped before training began; nothing is lost", file=sys.stderr)
         return 130

@@ -110,23 +110,25 @@ class _Job:
         """Carry out the run, and record the attempt before and after."""
         if self.launcher.endswith("JoblibLauncher"):
             _ignore_sigterm_between_runs()
-        with StopSignals() as signals:
-            self._record(self.attempt)  # before the stop is asked for: the command looks in this order
-            if self.sweep is not None and self.sweep.stop_was_asked():
-                remove_if_nothing_began(self.folder)
-                self._record(replace(self.attempt, state=INTERRUPTED, message="not begun", exit_code=143))
-                return
-            self.config = settings_of(self.composed)
-            check_custom_callables(self.config)
-            self.config = shares.with_threads(self.config)
-            if self.config.launcher.name == "joblib" and self.sweep is not None:
-                shares.take_gpu(self.sweep, shares.runs_at_a_time(self.config.launcher.jobs))
-            try:
-                attempt = RunAttempt(self.config, self.folder, self.group, self.label, self.title)
-                already = "" if attempt.carry_out(signals) else "already "
-            except StopRequested as stop:
-                self._stopped(stop)
-                return
+        try:
+            with StopSignals() as signals:
+                self._carry_out(signals)
+        except StopRequested as stop:  # the launcher's own signal handlers are back: it may be theirs too
+            self._stopped(stop)
+
+    def _carry_out(self, signals: StopSignals) -> None:
+        self._record(self.attempt)  # before the stop is asked for: the command looks in this order
+        if self.sweep is not None and self.sweep.stop_was_asked():
+            remove_if_nothing_began(self.folder)
+            self._record(replace(self.attempt, state=INTERRUPTED, message="not begun", exit_code=143))
+            return
+        self.config = settings_of(self.composed)
+        check_custom_callables(self.config)
+        self.config = shares.with_threads(self.config)
+        if self.config.launcher.name == "joblib" and self.sweep is not None:
+            shares.take_gpu(self.sweep, shares.runs_at_a_time(self.config.launcher.jobs))
+        attempt = RunAttempt(self.config, self.folder, self.group, self.label, self.title)
+        already = "" if attempt.carry_out(signals) else "already "
         self._record(replace(self.attempt, state=COMPLETE))
         result = result_line(self.folder)
         show(f"{self.label} {already}complete: {nearby(self.folder)}  {result}".lstrip())
