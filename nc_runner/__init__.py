@@ -1,3 +1,33 @@
-"""nc-runner: train classifiers, measure their Neural Collapse, split the MSE loss, draw the figures."""
+"""nc-runner: train classifiers, measure their Neural Collapse, split the MSE loss, draw the figures.
+
+What a script or notebook uses is here by its short name: ``nc_runner.load_run``, ``nc_runner.read_runs``.
+Each is imported when it is first used, so that importing the package imports no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+_LAZY = {  # name: the module that has it; each has its line below for type checkers, too
+    "load_run": "nc_runner.training.loaded",
+    "read_runs": "nc_runner.runs.tidy",
+}
+
+__all__ = ["__version__", "load_run", "read_runs"]
+
+if TYPE_CHECKING:
+    from nc_runner.runs.tidy import read_runs
+    from nc_runner.training.loaded import load_run
+else:
+
+    def __getattr__(name: str) -> object:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LAZY})
