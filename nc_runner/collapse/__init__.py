@@ -16,7 +16,7 @@ from nc_runner.collapse.geometry import nc5_ood_orthogonality
 from nc_runner.collapse.metrics import collapse_metrics, ncc_accuracy, ncc_mismatch
 from nc_runner.collapse.statistics import ClassStatistics
 from nc_runner.collapse.variability import nc1_numerical_rank
-from nc_runner.collapse.wider import wider_metrics
+from nc_runner.collapse.wider import needs_classifier, wider_metrics
 
 __all__ = [
     "ClassStatistics",
@@ -30,6 +30,7 @@ __all__ = [
     "nc5_ood_orthogonality",
     "ncc_accuracy",
     "ncc_mismatch",
+    "needs_classifier",
     "phi",
     "simulate_flow",
     "snr_spectrum",

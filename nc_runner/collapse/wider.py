@@ -66,6 +66,11 @@ def find_measures() -> dict[str, Callable[..., float]]:
     return found
 
 
+def needs_classifier(name: str) -> bool:
+    """Whether the measure of this name takes the classifier's weight or bias. Raises ValueError as below."""
+    return not {"weight", "bias"}.isdisjoint(inspect.signature(_measures([name])[name]).parameters)
+
+
 def wider_metrics(
     stats: ClassStatistics, weight: Tensor, bias: Tensor | None, names: Iterable[str] | None = None
 ) -> dict[str, float]:
@@ -85,6 +90,19 @@ def wider_metrics(
     Raises:
         ValueError: a name is not that of a measure, or the shape of weight or bias does not fit.
     """
+    measures = _measures(names)
+    check_classifier(weight, bias, stats.num_classes, stats.dim)
+    weight = weight.detach().to(stats.device, torch.float64)
+    inputs = Inputs(stats, weight, None if bias is None else bias.detach().to(weight))
+    row = {}
+    for name in measures:
+        parameters = inspect.signature(measures[name]).parameters
+        row[name] = float(measures[name](**{given: getattr(inputs, given) for given in parameters}))
+    return row
+
+
+def _measures(names: Iterable[str] | None) -> dict[str, Callable[..., float]]:
+    """The measures of these names, or all."""
     measures = find_measures()
     chosen = list(measures if names is None else names)
     for name in chosen:
@@ -94,11 +112,4 @@ def wider_metrics(
                 f"there is no measure {name}: no function of that name in {modules} that returns a float and "
                 f"takes nothing but {', '.join(INPUTS)}; choose from {', '.join(measures)}"
             )
-    check_classifier(weight, bias, stats.num_classes, stats.dim)
-    weight = weight.detach().to(stats.device, torch.float64)
-    inputs = Inputs(stats, weight, None if bias is None else bias.detach().to(weight))
-    row = {}
-    for name in chosen:
-        parameters = inspect.signature(measures[name]).parameters
-        row[name] = float(measures[name](**{given: getattr(inputs, given) for given in parameters}))
-    return row
+    return {name: measures[name] for name in chosen}

@@ -12,6 +12,7 @@ from nc_runner.data.dataset import AnySplit, Dataset
 from nc_runner.distributed.group import ALONE, Group
 from nc_runner.errors import DivergedError
 from nc_runner.measurement.precision import full_precision, images_at_a_time, is_finite
+from nc_runner.measurement.samples import Fit, LossFunction, Samples
 from nc_runner.measurement.tables import Rows
 from nc_runner.networks import Network
 
@@ -23,18 +24,17 @@ def no_pause() -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
-    """What a network makes of a split, or of one rank's part of it.
+class Responses(Samples):
+    """What a network makes of a split, or of one rank's part of it: with ``outputs`` (N, C)."""
 
-    ``features`` (N, P), ``outputs`` (N, C), ``labels`` (N,).
-    """
-
-    features: Tensor
     outputs: Tensor
-    labels: Tensor
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    def fit(self, loss_function: LossFunction, group: Group = ALONE) -> Fit:
+        """Mean loss over the whole split, accuracy, and the classes predicted for this rank's samples."""
+        outputs = group.gather(self.outputs)  # a loss need not be a mean over images
+        labels = group.gather(self.labels).to(outputs.device)
+        correct = int((outputs.argmax(dim=1) == labels).sum())
+        return Fit(float(loss_function(outputs, labels)), correct / len(labels), self.outputs.argmax(dim=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Forward:
         return split.part(self.group.share(len(split), self.batch_size))
 
     @torch.inference_mode()
-    def respond(self, split: AnySplit, pause: Pause = no_pause) -> Samples:
+    def respond(self, split: AnySplit, pause: Pause = no_pause) -> Responses:
         """One forward pass over ``split``.
 
         ``pause`` is called before each batch, equally often on all ranks.
@@ -85,10 +85,10 @@ class Forward:
         if self.group.world_size > 1:
             for _ in range(passes, self.group.pieces(len(split), self.batch_size)):
                 pause()
-        samples = Samples(features.table, outputs.table, own.labels)
-        wrong = not (is_finite(samples.features) and is_finite(samples.outputs))
+        responses = Responses(features.table, own.labels, outputs.table)
+        wrong = not (is_finite(responses.features) and is_finite(responses.outputs))
         if self.group.agree(wrong)[0]:
             raise DivergedError(
                 "the network's features or outputs are not finite\ntry a smaller learning rate"
             )
-        return samples
+        return responses

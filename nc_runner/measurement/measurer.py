@@ -13,10 +13,11 @@ from nc_runner.columns import OOD_COLUMN
 from nc_runner.data.dataset import Dataset, Split
 from nc_runner.distributed.group import ALONE, Group
 from nc_runner.measurement.custom import CustomMetric, custom_metrics
-from nc_runner.measurement.forward import Forward, Pause, Samples, no_pause
+from nc_runner.measurement.forward import Forward, Pause, Responses, no_pause
 from nc_runner.measurement.layers import InnerLayers, LayerRow
 from nc_runner.measurement.precision import float64_device, full_precision
-from nc_runner.measurement.row import Inputs, LossFunction, core_row
+from nc_runner.measurement.row import Inputs, core_row
+from nc_runner.measurement.samples import LossFunction, Samples
 from nc_runner.measurement.wider import wider_row
 from nc_runner.networks import Network
 
@@ -103,11 +104,12 @@ class Measurer:
                 train, test, stats, classifier.weight.detach(), classifier.bias,
                 ood_features=lambda: self._ood_features(pause), group=self.group,
             )  # fmt: skip
-            row = core_row(inputs, self.ridge, self.loss_function)
+            fits = [split.fit(self.loss_function, self.group) for split in (train, test)]
+            row = core_row(inputs, self.ridge, *fits)
             squares = sum_of_squares(self.network.model.parameters())
             row["train_loss_regularized"] = row["train_loss"] + self.plan.weight_decay / 2 * squares
             row |= wider_row(inputs, self.plan.wider)
-            row |= custom_metrics(self.plan.custom, stats, inputs.weight, inputs.bias)
+            row |= custom_metrics(self.plan.custom, stats, classifier.weight.detach(), classifier.bias)
             labels = train.labels, test.labels
             return Measurement(row, layers.rows(*labels, self.dataset.num_classes, self.group))
 
@@ -125,7 +127,7 @@ class Measurer:
         return self.forward.respond(Split(ood, torch.zeros(len(ood), dtype=torch.int64)), pause).features
 
     @torch.no_grad()
-    def _refit(self, stats: ClassStatistics, train: Samples, test: Samples) -> None:
+    def _refit(self, stats: ClassStatistics, train: Responses, test: Responses) -> None:
         """Give the last layer the least-squares weights, and the samples the outputs that it then has."""
         classifier = self.network.classifier
         weight, bias = least_squares_classifier(stats, self.ridge)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from nc_runner.collapse import (
     ClassStatistics,
     collapse_metrics,
+    least_squares_classifier,
     mse_decomposition,
     mse_loss,
     ncc_mismatch,
@@ -18,24 +21,28 @@ from nc_runner.collapse import (
 )
 from nc_runner.columns import snr_columns
 from nc_runner.distributed.group import Group
-from nc_runner.measurement.forward import Samples
+from nc_runner.measurement.samples import Fit, Samples
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]  # (outputs (B, C), labels (B,)) -> mean loss
+CLASSIFIER_COLUMNS = (  # those that do not exist without a classifier, nor does the fit of its outputs
+    "nc2_equinorm_classifier", "nc2_equiangular_classifier", "nc2_maxangle_classifier", "nc3_self_duality",
+    "mse_total", "mse_perp", "mse_residual", "perp_share", "path_distance",
+)  # fmt: skip
+_NO_FIT = Fit(math.nan, math.nan, torch.empty(0, dtype=torch.int64))
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """What the numbers of a row are computed from.
 
-    ``train``, ``test``: this rank's samples. ``stats``: of the train features of all ranks. ``weight``
-    (C, P), ``bias`` (C,) or None: the classifier. ``ood_features`` gives this rank's features (M, P) of
-    out-of-distribution images.
+    ``train``, ``test``: this rank's samples, no test samples where there is no test set. ``stats``: of the
+    train features of all ranks. ``weight`` (C, P), ``bias`` (C,) or None: the classifier, no weight where
+    there is none. ``ood_features`` gives this rank's features (M, P) of out-of-distribution images.
     """
 
     train: Samples
-    test: Samples
+    test: Samples | None
     stats: ClassStatistics
-    weight: Tensor
+    weight: Tensor | None
     bias: Tensor | None
     ood_features: Callable[[], Tensor]
     group: Group
@@ -43,41 +50,45 @@ class Inputs:
     @cached_property
     def test_stats(self) -> ClassStatistics:
         """Of the test features of all ranks."""
+        if self.test is None:
+            raise ValueError("there are no test samples")
         stats = ClassStatistics(self.stats.num_classes, self.stats.dim, self.stats.device)
         stats.update(self.test.features, self.test.labels)
         return self.group.merge(stats)
 
 
-def core_row(inputs: Inputs, ridge: float, loss_function: LossFunction) -> dict[str, float]:
-    """The columns of every run, but for those that are known without samples."""
+def core_row(inputs: Inputs, ridge: float, train_fit: Fit | None, test_fit: Fit | None) -> dict[str, float]:
+    """The columns of every run, but for those that are known without samples.
+
+    A fit is None where there is no classifier or no such split; what cannot be known then is NaN.
+    """
     train, test, stats, group = inputs.train, inputs.test, inputs.stats, inputs.group
-    train_loss, train_accuracy, train_predicted = _fit(train, loss_function, group)
-    test_loss, test_accuracy, test_predicted = _fit(test, loss_function, group)
-    sampled = mse_loss(train.features, train.labels, inputs.weight, inputs.bias, ridge)
-    sampled = group.mean(sampled, len(train))
-    terms = mse_decomposition(stats, inputs.weight, inputs.bias, ridge)
-    spectrum = snr_spectrum(stats).tolist()
-    mismatch = ncc_mismatch(train.features, train_predicted, stats.means)
-    test_mismatch = ncc_mismatch(test.features, test_predicted, stats.means)
-    return {
-        "train_loss": train_loss,
-        "train_accuracy": train_accuracy,
-        "test_loss": test_loss,
-        "test_accuracy": test_accuracy,
-        **collapse_metrics(stats, inputs.weight),
-        "nc4_ncc_mismatch": group.mean(mismatch, len(train)),
-        "test_nc4_ncc_mismatch": group.mean(test_mismatch, len(test)),
+    weight, bias = inputs.weight, inputs.bias
+    if weight is None:  # any classifier will do for the other columns
+        weight, bias = least_squares_classifier(stats, ridge)
+    sampled = mismatch = math.nan
+    if train_fit is not None:
+        sampled = group.mean(mse_loss(train.features, train.labels, weight, bias, ridge), len(train))
+        mismatch = _mismatch(train, train_fit, stats, group)
+    terms = mse_decomposition(stats, weight, bias, ridge)
+    row = {
+        "train_loss": (train_fit or _NO_FIT).loss,
+        "train_accuracy": (train_fit or _NO_FIT).accuracy,
+        "test_loss": (test_fit or _NO_FIT).loss,
+        "test_accuracy": (test_fit or _NO_FIT).accuracy,
+        **collapse_metrics(stats, weight),
+        "nc4_ncc_mismatch": mismatch,
+        "test_nc4_ncc_mismatch": math.nan
+        if test is None or test_fit is None
+        else _mismatch(test, test_fit, stats, group),
         **terms,
         "mse_total": sampled,
         "mse_residual": sampled - (terms["mse_nc1"] + terms["mse_nc23"] + terms["mse_perp"]),
         "ridge": ridge,
-        **dict(zip(snr_columns(stats.num_classes), spectrum, strict=True)),
+        **dict(zip(snr_columns(stats.num_classes), snr_spectrum(stats).tolist(), strict=True)),
     }
+    return row if inputs.weight is not None else row | dict.fromkeys(CLASSIFIER_COLUMNS, math.nan)
 
 
-def _fit(samples: Samples, loss_function: LossFunction, group: Group) -> tuple[float, float, Tensor]:
-    """Mean loss over the whole split, accuracy, and the classes predicted for this rank's samples (N,)."""
-    outputs = group.gather(samples.outputs)  # a loss need not be a mean over images
-    labels = group.gather(samples.labels).to(outputs.device)
-    correct = int((outputs.argmax(dim=1) == labels).sum())
-    return float(loss_function(outputs, labels)), correct / len(labels), samples.outputs.argmax(dim=1)
+def _mismatch(samples: Samples, fit: Fit, stats: ClassStatistics, group: Group) -> float:
+    return group.mean(ncc_mismatch(samples.features, fit.predicted, stats.means), len(samples))

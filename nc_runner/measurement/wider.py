@@ -5,6 +5,7 @@ Each is a function of the name of its column, of :class:`Inputs`. The others are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,11 +17,20 @@ from nc_runner.measurement.row import Inputs
 
 
 def wider_row(inputs: Inputs, names: Sequence[str]) -> dict[str, float]:
-    """The wider columns of these names. Raises ValueError for a name that no function has."""
-    row = collapse.wider_metrics(
-        inputs.stats, inputs.weight, inputs.bias, [name for name in names if name not in MEASURES]
-    )
-    return row | {name: MEASURES[name](inputs) for name in names if name in MEASURES}
+    """The wider columns of these names, NaN where one needs a classifier and there is none.
+
+    Raises ValueError for a name that no function has, or for one that needs samples that are not there.
+    """
+    of_statistics = [name for name in names if name not in MEASURES]
+    if inputs.weight is None:
+        absent = [name for name in of_statistics if collapse.needs_classifier(name)]
+        row = dict.fromkeys(absent, math.nan)
+        of_statistics = [name for name in of_statistics if name not in absent]
+        row |= collapse.wider_metrics(inputs.stats, inputs.stats.means, None, of_statistics)
+    else:
+        row = collapse.wider_metrics(inputs.stats, inputs.weight, inputs.bias, of_statistics)
+    row |= {name: MEASURES[name](inputs) for name in names if name in MEASURES}
+    return {name: row[name] for name in names}
 
 
 def nc1_numerical_rank(inputs: Inputs) -> float:
@@ -46,6 +56,8 @@ def ncc_accuracy(inputs: Inputs) -> float:
 def test_ncc_accuracy(inputs: Inputs) -> float:
     """See :func:`nc_runner.collapse.ncc_accuracy`, of the test set with the train set's class means."""
     test = inputs.test
+    if test is None:
+        raise ValueError("test_ncc_accuracy needs test samples")
     accuracy = collapse.ncc_accuracy(test.features, test.labels, inputs.stats.means)
     return inputs.group.mean(accuracy, len(test))
 
@@ -61,13 +73,13 @@ def nc5_ood_orthogonality(inputs: Inputs) -> float:
 
 def test_nc1(inputs: Inputs) -> float:
     """NC1 of the test features and their own class means."""
-    return collapse.collapse_metrics(inputs.test_stats, inputs.weight)["nc1"]
+    return collapse.collapse_metrics(inputs.test_stats, inputs.test_stats.means)["nc1"]
 
 
 def test_nc1_cdnv(inputs: Inputs) -> float:
     """nc1_cdnv of the test features and their own class means."""
-    row = collapse.wider_metrics(inputs.test_stats, inputs.weight, inputs.bias, ["nc1_cdnv"])
-    return row["nc1_cdnv"]
+    stats = inputs.test_stats
+    return collapse.wider_metrics(stats, stats.means, None, ["nc1_cdnv"])["nc1_cdnv"]
 
 
 MEASURES: dict[str, Callable[[Inputs], float]] = {

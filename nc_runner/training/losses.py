@@ -13,7 +13,7 @@ from torch import Tensor
 from nc_runner.config import schema
 from nc_runner.config.plugins import check_arguments, locate, reason
 from nc_runner.errors import ConfigError, NCRunnerError
-from nc_runner.measurement.row import LossFunction
+from nc_runner.measurement.samples import LossFunction
 
 
 def mse(outputs: Tensor, labels: Tensor) -> Tensor:
