@@ -13,7 +13,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from nc_runner.config.schema import NETWORKS, Config, Group
+from nc_runner.config.fields import Group
+from nc_runner.config.schema import NETWORKS, Config
 
 Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
 

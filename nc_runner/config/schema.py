@@ -2,44 +2,27 @@
 
 A function of the package takes the class that holds the settings it uses: a :class:`Config` is also a
 :class:`Training`, a :class:`Machine` and a :class:`Recording`, whose keys are all at the top level. Each
-setting has its type, range and meaning here, and, for those that identify a run, the neutral value that
-never changes: see :mod:`nc_runner.config.identity`.
+setting has its type, range and meaning here (those of ``data`` in data_schema.py), and, for those that
+identify a run, the neutral value that never changes: see :mod:`nc_runner.config.identity`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from nc_runner.config import values
-from nc_runner.config.values import FileName, Floats, Milestones, Name, Names, Schedule
-
-ALWAYS = object()  # no neutral value: the setting is part of every run's identity
-
-
-class Group(BaseModel):
-    """Settings that are checked when they are made: types are strict, NaN and unknown keys are errors."""
-
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, validate_by_alias=True
-    )
-
-
-def setting(meaning: str, *, neutral: Any = ALWAYS, **limits: Any) -> Any:
-    """A setting that identifies a run unless it has its neutral value. ``limits``: pydantic's ge, gt, le."""
-    identity: Any = {} if neutral is ALWAYS else {"neutral": neutral}
-    return Field(description=meaning, json_schema_extra=identity, **limits)
-
-
-def passive(meaning: str, **limits: Any) -> Any:
-    """A setting that cannot change a run's numbers, only where and how it runs."""
-    return Field(description=meaning, json_schema_extra={"passive": True}, **limits)
-
-
-def target(meaning: str) -> Any:
-    """The key ``_target_``: the name of what ships, or the path of a custom callable."""
-    return Field(alias="_target_", description=meaning)
+from nc_runner.config.data_schema import (
+    DATA_SETS,
+    CustomData,
+    FolderData,
+    NpzData,
+    StandardData,
+    TorchvisionData,
+)
+from nc_runner.config.fields import Group, passive, setting, target
+from nc_runner.config.values import Milestones, Name, Names, Schedule
 
 
 class Network(Group):
@@ -90,76 +73,6 @@ class CustomLoss(Loss):
     """Further keys are arguments of the callable."""
 
     model_config = ConfigDict(extra="allow")
-
-
-class NoOptions(Group):
-    pass
-
-
-class FolderOptions(Group):
-    folder: FileName = setting("folder with train/CLASS/* and test/CLASS/*")
-    size: int | None = setting("resize every image and cut it square", neutral=None, ge=1)
-    train: str = setting("name of the folder of train images", neutral="train")
-    test: str | None = setting("name of the folder of test images; null: test, else val", neutral=None)
-
-
-class NpzOptions(Group):
-    file: FileName = setting("an .npz file with train_images, train_labels, test_images, test_labels")
-
-
-class TorchvisionOptions(Group):
-    """Further keys are arguments of the data set's class."""
-
-    model_config = ConfigDict(extra="allow")
-
-    dataset: str = setting("name of a class in torchvision.datasets, or the path of one of that kind")
-    size: int | None = setting("resize every image and cut it square", neutral=None, ge=1)
-
-
-class CustomOptions(Group):
-    """All keys are arguments of the loader."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class Data(Group):
-    target: str = target("name of a data set that ships, or the path of a custom loader")
-    name: Name | None = setting("name in figures and folder names; null: that of file, folder or loader")
-    root: str = passive("folder of the data files")
-    download: bool = passive("fetch missing files where there is a public address")
-    samples_per_class: int | None = setting("balanced, seeded subset of the train set", neutral=None, ge=1)
-    pad: int = setting("zero pixels added on each side, before normalising", ge=0, le=64)
-    mean: Floats | None = setting("per channel, of pixels scaled to [0, 1]; null: computed")
-    std: Annotated[Floats, values.each_above_zero] | None = setting(
-        "per channel, of pixels scaled to [0, 1]; null: computed"
-    )
-    resident: Annotated[bool | Literal["auto"], values.resident] = passive(
-        "images in the device's memory: true, false (streamed), auto (true where they fit)"
-    )
-    workers: int | None = passive(
-        "processes that fetch streamed images; null: none for arrays, up to 4 for files", ge=0
-    )
-    options: Group = setting("further arguments of the loader")
-
-
-class StandardData(Data):
-    options: NoOptions = setting("none: this data set takes no further arguments")
-
-
-class FolderData(Data):
-    options: FolderOptions
-
-
-class NpzData(Data):
-    options: NpzOptions
-
-
-class TorchvisionData(Data):
-    options: TorchvisionOptions
-
-
-class CustomData(Data):
-    options: CustomOptions
 
 
 class Analysis(Group):
@@ -249,14 +162,6 @@ class Recording(Group):
 
 NETWORKS: dict[str, type[Network]] = {"resnet": ResNet, "vgg": VGG, "densenet": DenseNet}
 LOSSES: dict[str, type[Loss]] = {"mse": Loss, "ce": Loss}
-DATA_SETS: dict[str, type[Data]] = {
-    **dict.fromkeys(
-        ("digits", "mnist", "fashionmnist", "svhn", "cifar10", "cifar100", "stl10"), StandardData
-    ),
-    "folder": FolderData,
-    "npz": NpzData,
-    "torchvision": TorchvisionData,
-}
 
 
 def _by_target(known: dict[str, type[Any]]) -> Discriminator:

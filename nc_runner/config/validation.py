@@ -13,8 +13,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from nc_runner.columns import OOD_COLUMN, metric_columns, wider_columns
+from nc_runner.config.data_schema import DATA_SETS
+from nc_runner.config.fields import Group
 from nc_runner.config.plugins import callable_name
-from nc_runner.config.schema import DATA_SETS, LOSSES, NETWORKS, Analysis, Config, Group
+from nc_runner.config.schema import LOSSES, NETWORKS, Analysis, Config
 from nc_runner.config.values import nearest
 from nc_runner.errors import ConfigError
 

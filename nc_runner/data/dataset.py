@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nc_runner.config.data_schema import Data
 from nc_runner.config.plugins import callable_name
-from nc_runner.config.schema import Data
 from nc_runner.data.loaders import load_raw
 from nc_runner.data.ood import load_ood
 from nc_runner.data.raw import RawSplit

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from nc_runner.config.data_schema import Data, TorchvisionOptions
 from nc_runner.config.plugins import callable_name, check_arguments, locate, taken
-from nc_runner.config.schema import Data, TorchvisionOptions
 from nc_runner.data import custom, standard
 from nc_runner.data.raw import RawDataset, check, from_maps
 from nc_runner.errors import ConfigError, DataError, NCRunnerError

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nc_runner.config.schema import Data
+from nc_runner.config.data_schema import Data
 from nc_runner.data.loaders import STANDARD
 
 LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601, as Pillow converts RGB to grey

@@ -8,7 +8,8 @@ import torch
 from helpers.lab import few_images, rows_of, trainer_of
 from helpers.settings import settings_of
 
-from nc_runner.config.schema import DATA_SETS, LOSSES, NETWORKS
+from nc_runner.config.data_schema import DATA_SETS
+from nc_runner.config.schema import LOSSES, NETWORKS
 from nc_runner.config.values import STANDARD_DATA
 from nc_runner.networks.build import FAMILIES
 

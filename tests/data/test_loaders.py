@@ -11,7 +11,7 @@ from helpers import miniature
 from helpers.miniature import assert_same, data_error
 from helpers.settings import settings_of
 
-from nc_runner.config.schema import DATA_SETS, Data
+from nc_runner.config.data_schema import DATA_SETS, Data
 from nc_runner.data import loaders
 from nc_runner.data.loaders import check_loader, load_raw
 from nc_runner.errors import ConfigError
