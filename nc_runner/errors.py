@@ -17,6 +17,10 @@ class RunFolderError(NCRunnerError):
     """A run folder cannot be read, written, or is held by another process (exit code 1)."""
 
 
+class MeasurementError(NCRunnerError):
+    """A model, its batches or a features file cannot be measured (exit code 1)."""
+
+
 class TrainingError(NCRunnerError):
     """Training could not go on: out of memory, or another failure with a known remedy (exit code 1)."""
 
@@ -38,3 +42,7 @@ class GroupError(NCRunnerError):
 
 class RankLostError(GroupError):
     """A rank ended without giving a reason, or is silent; the run can be resumed."""
+
+
+class MeasurementWarning(UserWarning):
+    """A measurement has numbers that are easily misread, as with few samples in a class."""

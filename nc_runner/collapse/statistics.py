@@ -13,14 +13,16 @@ EPS64 = torch.finfo(torch.float64).eps
 ROWS = 8192  # features converted to float64 at a time, at most
 CELLS = 2**20  # numbers of a table with one column for each class that are held at a time
 CACHED_CELLS = 2**19  # float64 numbers, 4 MiB: such a block of features stays in a CPU's cache
+FEWEST_ROWS = 256
 STRIP = 128  # rows of a symmetric product that are computed at a time
 FEWEST_CACHED_ROWS = 512  # below this many rows a product X^T X of blocks is slower than one of all
 ROWS_PER_CLASS = 10  # a block's class means cost a product too: so it is at most a tenth of that of its rows
 
 
 def rows_at_a_time(width: int) -> int:
-    """How many rows of ``width`` numbers make a block: at most ROWS, and about CELLS numbers."""
-    return max(1, min(ROWS, CELLS // max(width, 1)))
+    """How many rows of ``width`` numbers make a block: at most ROWS, about CELLS numbers, and not too few:
+    a matrix product of few rows waits for memory."""
+    return max(FEWEST_ROWS, min(ROWS, CELLS // max(width, 1)))
 
 
 def feature_rows(dim: int, device: torch.device) -> int:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from nc_runner.config.plugins import reason
 from nc_runner.distributed.group import ALONE, Group
 from nc_runner.errors import ConfigError
 from nc_runner.measurement.precision import is_finite
-from nc_runner.networks import Network
+from nc_runner.networks.finding import Call
 
 LayerRow: TypeAlias = "dict[str, float | str]"
 
@@ -44,8 +44,8 @@ class InnerLayers:
         caught: dict[str, list[Tensor]] = {name: [] for name in self.modules}
         self._caught[split] = caught
 
-        def catch(name: str, _: nn.Module, args: object, output: Tensor) -> None:
-            caught[name].append(pooled(output))
+        def catch(name: str, _: nn.Module, args: object, output: object) -> None:
+            caught[name].append(pooled(_first(output)))
 
         with ExitStack() as hooks:
             for name, module in self.modules.items():
@@ -71,12 +71,13 @@ class InnerLayers:
 
 
 def pooled(output: Tensor) -> Tensor:
-    """A layer's output (B, P), or its maps (B, P, H, W) averaged over space, as (B, P) float32.
+    """A layer's output (B, P), its tokens (B, T, P) or its maps (B, P, H, W) averaged, as (B, P) float32.
 
     Always a copy: the next layer may work in place, as ReLU(inplace=True) does.
     """
-    features = output if output.ndim == 2 else output.float().mean(dim=(2, 3))
-    return features.to(torch.float32, copy=output.ndim == 2)
+    averaged = {3: (1,), 4: (2, 3)}.get(output.ndim)
+    features = output if averaged is None else output.float().mean(dim=averaged)
+    return features.to(torch.float32, copy=averaged is None)
 
 
 def layer_metrics(
@@ -109,34 +110,51 @@ def layer_metrics(
     return {name: metrics[name] for name in COLLAPSE} | accuracies
 
 
-def find_layers(network: Network, patterns: Sequence[str], images: Tensor, *, refitted: bool) -> InnerLayers:
-    """The layers that ``analysis.layers`` names, checked on one pass of ``images`` (B, C, H, W) in eval mode.
+def find_layers(
+    model: nn.Module, patterns: Sequence[str], call: Call, count: int, setting: str = "analysis.layers"
+) -> InnerLayers:
+    """The layers that ``patterns`` name, checked on one pass.
 
     In a pattern ``*`` and ``?`` stand for letters within one part of a dotted name, ``**`` for any number of
-    parts: ``layer*`` finds layer1 but not layer1.0, ``layer*.*`` the blocks. ``refitted``: the classifier is
-    replaced between the pass and the row (least_squares), so its output then is not the row's.
+    parts: ``layer*`` finds layer1 but not layer1.0, ``layer*.*`` the blocks.
 
-    Raises ConfigError when a pattern finds nothing, or a layer whose output is not (B, P) or (B, P, H, W).
+    Args:
+        call: passes ``count`` samples through the model, whose modes and random state are restored here.
+        setting: what the patterns are called, for the messages.
+
+    Raises ConfigError when a pattern finds nothing, or a layer whose output is not (B, P), (B, T, P) or
+    (B, P, H, W).
     """
-    modules = {name: module for name, module in network.model.named_modules() if name}
+    modules = {name: module for name, module in model.named_modules() if name}
     chosen: dict[str, nn.Module] = {}
     for pattern in patterns:
         found = {n: m for n, m in modules.items() if _matches(n.split("."), pattern.split("."))}
         if not found:
             near = difflib.get_close_matches(pattern, modules, n=3, cutoff=0.5)
             known = f"did you mean {', '.join(near)}?" if near else f"it has {_few(list(modules))}"
-            raise ConfigError(f"analysis.layers: no module of the network matches {pattern}\n{known}")
+            raise ConfigError(f"{setting}: no module of the network matches {pattern}\n{known}")
         chosen |= found
-    outputs = _outputs(network, chosen, images) if chosen else {}
-    for name, module in chosen.items():
-        if problem := _problem(outputs[name], len(images)):
-            raise ConfigError(f"analysis.layers: {name} cannot be measured: {problem}\nleave it out")
-        if refitted and network.classifier in module.modules():
+    outputs = _outputs(model, chosen, call, setting) if chosen else {}
+    for name in chosen:
+        if problem := _problem(outputs[name], count):
+            raise ConfigError(f"{setting}: {name} cannot be measured: {problem}\nleave it out")
+    return InnerLayers({name: chosen[name] for name in outputs})
+
+
+def check_refitted(layers: InnerLayers, classifier: nn.Module) -> None:
+    """Raises ConfigError where a layer's output is not the row's, since least_squares replaces the
+    classifier between the pass and the row."""
+    for name, module in layers.modules.items():
+        if classifier in module.modules():
             raise ConfigError(
                 f"analysis.layers: {name} holds the classifier, which classifier=least_squares refits after "
                 "the forward pass\nleave it out"
             )
-    return InnerLayers({name: chosen[name] for name in outputs})
+
+
+def _first(output: object) -> Any:
+    """A module's output, or the first of several: the layers of many transformers return tuples."""
+    return output[0] if isinstance(output, (tuple, list)) and output else output
 
 
 def _matches(name: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -152,10 +170,12 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(tops[:8]) + (", ..." if len(names) > len(tops[:8]) else "")
 
 
-def _outputs(network: Network, modules: dict[str, nn.Module], images: Tensor) -> dict[str, list[object]]:
+def _outputs(
+    model: nn.Module, modules: dict[str, nn.Module], call: Call, setting: str
+) -> dict[str, list[object]]:
     """What each module returned in one pass, by name in the order of return; last those never called."""
     returned: dict[str, list[object]] = {}
-    modes = {module: module.training for module in network.model.modules()}
+    modes = {module: module.training for module in model.modules()}
 
     def note(name: str, _: nn.Module, args: object, output: object) -> None:
         returned.setdefault(name, []).append(output)
@@ -165,9 +185,10 @@ def _outputs(network: Network, modules: dict[str, nn.Module], images: Tensor) ->
             hooks.callback(module.register_forward_hook(partial(note, name)).remove)
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                network.model.eval()(images)
+                model.eval()
+                call()
         except Exception as error:
-            raise ConfigError(f"analysis.layers: the network fails in a pass: {reason(error)}") from error
+            raise ConfigError(f"{setting}: the network fails in a pass: {reason(error)}") from error
         finally:
             for module, training in modes.items():
                 module.training = training
@@ -178,12 +199,13 @@ def _problem(outputs: list[object], count: int) -> str | None:
     """Why these outputs of one layer in one pass of ``count`` images cannot be measured, or None."""
     if len(outputs) != 1:
         return f"it is called {len(outputs)} times in a forward pass, not once"
-    (output,) = outputs
+    output = _first(outputs[0])
     if not isinstance(output, Tensor):
         return f"it returns an object of type {type(output).__name__}, not a tensor"
-    if output.ndim not in (2, 4) or len(output) != count or not output.is_floating_point():
+    if output.ndim not in (2, 3, 4) or len(output) != count or not output.is_floating_point():
         return (
             f"its output for {count} images is {tuple(output.shape)} of {str(output.dtype)[6:]}; "
-            "floats in (images, features) or (images, maps, height, width) are needed"
+            "floats in (images, features), (images, tokens, features) or (images, maps, height, width) "
+            "are needed"
         )
     return None

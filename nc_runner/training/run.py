@@ -19,7 +19,7 @@ from nc_runner.distributed.group import ALONE, Group
 from nc_runner.distributed.torchrun import place
 from nc_runner.errors import ConfigError, DataError, DivergedError, NCRunnerError, TrainingError
 from nc_runner.measurement.custom import find_custom_metrics
-from nc_runner.measurement.layers import find_layers
+from nc_runner.measurement.layers import check_refitted, find_layers
 from nc_runner.measurement.measurer import MeasurementPlan, Measurer
 from nc_runner.networks import Network, build_network
 from nc_runner.runs.record import LOG_FILE
@@ -169,7 +169,9 @@ def _measurer(
         custom=find_custom_metrics(analysis.custom),
     )
     black = torch.zeros(2, *dataset.train.shape[1:], device=network.classifier.weight.device)
-    layers = find_layers(network, analysis.layers, black, refitted=refit)
+    layers = find_layers(network.model, analysis.layers, lambda: network.model(black), len(black))
+    if refit:
+        check_refitted(layers, network.classifier)
     return Measurer(network, dataset.to(device), build_loss(config.loss), plan, layers, group)
 
 

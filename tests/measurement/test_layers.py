@@ -34,12 +34,16 @@ class Mixed(nn.Module):
         self.unused = nn.Linear(2, 2)
         self.pair = Pair()
         self.tokens = nn.Flatten(2)
+        self.windows = nn.Unflatten(2, (6, 6, 1))
+        self.named = Named()
         self.sign = Sign()
         self.classifier = nn.Linear(4, num_classes)
 
     def forward(self, images):
         maps = self.relu(self.conv(images))
-        vectors, _ = self.pair(self.tokens(maps).mean(dim=2))
+        tokens = self.tokens(maps)
+        self.windows(tokens)
+        vectors = self.named(self.pair(tokens.mean(dim=2))[0])["vectors"]
         self.sign(vectors)
         return self.classifier(self.relu(self.hidden(vectors)))
 
@@ -49,12 +53,17 @@ class Pair(nn.Module):
         return x, None
 
 
+class Named(nn.Module):
+    def forward(self, x):
+        return {"vectors": x}
+
+
 class Sign(nn.Module):
     def forward(self, x):
         return x > 0
 
 
-MIXED = ("net=custom", "net._target_=test_layers.Mixed")
+MIXED = ("net=custom", f"net._target_={__file__}:Mixed")
 
 
 def layer_rows(trainer):
@@ -65,20 +74,27 @@ def by_hand(trainer, name, split):
     """A layer's output for all images of a split in one pass, averaged over space by NumPy."""
     caught = []
     hook = trainer.network.model.get_submodule(name).register_forward_hook(
-        lambda module, args, output: caught.append(output.double().numpy().copy())
+        lambda module, args, output: caught.append(first(output).double().numpy().copy())
     )
     with torch.no_grad():
         trainer.network.model.eval()(trainer.dataset.normalise(split.images, channels_last=True))
     hook.remove()
     (output,) = caught
-    return output.mean(axis=(2, 3)) if output.ndim == 4 else output
+    return output if output.ndim == 2 else output.mean(axis=(2, 3) if output.ndim == 4 else 1)
+
+
+def first(output):
+    return output[0] if isinstance(output, tuple) else output
 
 
 @pytest.mark.parametrize(
     ("overrides", "names"),
     [
         (RESNET, ["conv1", "layer1", "layer2.0.conv2", "layer3", "flatten"]),
-        (MIXED, ["conv", "hidden"]),  # both are changed in place by the layer after them
+        (
+            MIXED,
+            ["conv", "tokens", "pair", "hidden"],
+        ),  # conv and hidden are changed in place by the next layer
     ],
 )
 def test_the_rows_equal_the_definitions_on_features_caught_by_hand(overrides, names):
@@ -201,8 +217,12 @@ def test_names_and_globs(patterns, expected):
         (["net=resnet8"], "encoder*", "matches encoder\\*\nit has conv1"),
         (["net=resnet8"], "layer1.0.relu", "layer1.0.relu cannot be measured: it is called 2 times"),
         (MIXED, "unused", "unused cannot be measured: it is called 0 times"),
-        (MIXED, "pair", "pair cannot be measured: it returns an object of type tuple"),
-        (MIXED, "tokens", r"tokens cannot be measured: its output for 2 images is \(2, 4, 36\) of float32"),
+        (MIXED, "named", "named cannot be measured: it returns an object of type dict"),
+        (
+            MIXED,
+            "windows",
+            r"windows cannot be measured: its output for 2 images is \(2, 4, 6, 6, 1\) of float32",
+        ),
         (MIXED, "sign", r"sign cannot be measured: .* is \(2, 4\) of bool"),
         (["classifier=least_squares"], "classifier", "classifier holds the classifier"),
     ],
@@ -218,7 +238,8 @@ def test_the_check_draws_nothing_and_leaves_batch_norm_and_mode_alone():
     model = trainer.network.model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     random_state = torch.get_rng_state()
-    find_layers(trainer.network, ["layer*"], torch.zeros(2, 1, 8, 8), refitted=False)
+    images = torch.zeros(2, 1, 8, 8)
+    find_layers(trainer.network.model, ["layer*"], lambda: trainer.network.model(images), 2)
     assert torch.get_rng_state().equal(random_state)
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
     assert all(part.training for part in model.modules())

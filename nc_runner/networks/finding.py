@@ -1,0 +1,142 @@
+"""Finding the classifier of any model: the linear layer that makes its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from nc_runner.errors import MeasurementError
+
+Call = Callable[[], object]  # one pass of a model; what it returns
+
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+_HINT = "name the layer with classifier=, if its own output is what the model predicts by"
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside DataParallel, DistributedDataParallel or torch.compile; they share their weights.
+
+    Raises MeasurementError for a model whose weights are not all here.
+    """
+    while True:
+        if isinstance(model, _WRAPPERS):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            break
+    for module in model.modules():
+        if type(module).__name__ in ("FullyShardedDataParallel", "FSDPModule"):
+            raise MeasurementError(
+                "the model is sharded by FSDP: no process has its whole last layer\n"
+                "gather it first, or save a full state_dict and measure that"
+            )
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if isinstance(tensor, (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)):
+            raise MeasurementError(f"{name} is not initialised yet\npass one batch through the model first")
+        if tensor.device.type == "meta":
+            raise MeasurementError(f"{name} is on the meta device: the model has no weights\nload them first")
+    return model
+
+
+def main_output(returned: object) -> Tensor | None:
+    """The tensor that holds a model's outputs: what it returns, its ``logits``, or its first entry."""
+    if isinstance(returned, Tensor):
+        return returned
+    logits = getattr(returned, "logits", None)
+    if logits is None and isinstance(returned, Mapping):
+        logits = returned.get("logits")
+    if isinstance(logits, Tensor):
+        return logits
+    if isinstance(returned, (tuple, list)) and returned and isinstance(returned[0], Tensor):
+        return returned[0]
+    return None
+
+
+def chosen_classifier(model: nn.Module, chosen: nn.Module | str) -> nn.Linear:
+    """The layer that the caller names. Raises MeasurementError where it is no linear layer of the model."""
+    if isinstance(chosen, str):
+        modules = dict(model.named_modules())
+        linear = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
+        if chosen not in modules:
+            raise MeasurementError(
+                f"classifier={chosen}: the model has no such module\n"
+                f"its last linear layers are {', '.join(linear[-3:]) or 'none'}"
+            )
+        chosen = modules[chosen]
+    if not isinstance(chosen, nn.Linear):
+        raise MeasurementError(
+            f"the classifier must be an nn.Linear, not {type(chosen).__name__}\n"
+            "a 1 x 1 convolution after pooling is the same as an nn.Linear with its weights"
+        )
+    if not any(module is chosen for module in model.modules()):
+        raise MeasurementError("the classifier is no part of the model")
+    return chosen
+
+
+def find_classifier(model: nn.Module, call: Call) -> nn.Linear:
+    """The linear layer whose output is what the model returns, found by two passes.
+
+    The second pass puts a marker in the place of the layer's output and looks for it in what the model
+    returns: a comparison of values could pass by chance, as with a ReLU after outputs that are all positive.
+
+    Args:
+        model: in eval mode.
+        call: passes a few samples through the model.
+
+    Raises MeasurementError where there is none.
+    """
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    outputs: dict[str, list[Tensor]] = {name: [] for name in linears}
+
+    def note(name: str, _: nn.Module, args: object, output: Tensor) -> None:
+        outputs[name].append(output)
+
+    with ExitStack() as hooks:
+        for name, module in linears.items():
+            hooks.callback(module.register_forward_hook(partial(note, name)).remove)
+        returned = main_output(call())
+    if returned is None:
+        raise MeasurementError(
+            "the model returns no tensor, no .logits and no tuple that starts with a tensor\n"
+            "give a model that returns its outputs, as lambda x: model(x).my_outputs in an nn.Module"
+        )
+    found = [name for name, made in outputs.items() if any(same_memory(output, returned) for output in made)]
+    if not found:
+        last = (
+            f"; the last one called is {called[-1]}" if (called := [n for n in outputs if outputs[n]]) else ""
+        )
+        raise MeasurementError(f"no nn.Linear makes the model's output as it is returned{last}\n{_HINT}")
+    name = found[-1]
+    if len(outputs[name]) != 1:
+        raise MeasurementError(
+            f"{name} is called {len(outputs[name])} times in a forward pass, not once: it cannot be measured"
+        )
+    if not _carries_marker(linears[name], call):
+        raise MeasurementError(f"the model changes the output of {name} before it returns it\n{_HINT}")
+    return linears[name]
+
+
+def same_memory(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are one, or views of each other that hold all of it."""
+    return a is b or (a.numel() == b.numel() > 0 and a.device == b.device and a.data_ptr() == b.data_ptr())
+
+
+def _carries_marker(classifier: nn.Linear, call: Call) -> bool:
+    markers: list[Tensor] = []
+
+    def plant(_: nn.Module, args: object, output: Tensor) -> Tensor:
+        marker = torch.linspace(-2, 3, output.numel(), dtype=output.dtype, device=output.device)
+        markers.append(marker.clone())
+        return marker.reshape(output.shape)
+
+    handle = classifier.register_forward_hook(plant)
+    try:
+        returned = main_output(call())
+    finally:
+        handle.remove()
+    return returned is not None and len(markers) == 1 and returned.flatten().equal(markers[0])
