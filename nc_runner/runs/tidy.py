@@ -1,14 +1,157 @@
-"""Many runs as one tidy table. Imports no torch."""
+"""Many runs as one tidy table: their rows, beside the settings in which they differ. Imports no torch."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nc_runner.columns import WIDER_COLUMNS, metric_columns
+from nc_runner.config.validation import shown
+from nc_runner.errors import RunFolderError
+from nc_runner.runs.flows import is_flow
+from nc_runner.runs.reader import Run, find_runs, read_record, read_run
+from nc_runner.runs.settings import completed, passive_settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FIRST = ("run", "state", "loss", "net", "data", "seed")  # the first columns of the table
+_IN_FIRST = {"loss.name": "loss", "net.name": "net", "data.name": "data", "seed": "seed"}  # setting: column
+AnyPath = str | os.PathLike[str]
 
-def read_runs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
-    raise NotImplementedError
+
+def read_runs(paths: AnyPath | Iterable[AnyPath]) -> pd.DataFrame:
+    """The rows of all runs at or below ``paths`` as one tidy table: a row for each run and measured epoch.
+
+    Its columns are
+
+    - ``run``, the folder, relative to the current one where it is below it: :func:`nc_runner.load_run` takes
+      it; ``state``, as in run.json; ``loss``, ``net``, ``data``, by name; ``seed``;
+    - each further setting in which the runs differ, by its dotted key, such as ``weight_decay`` or
+      ``net.depth``. Values are numbers, text or true and false; a list is written as on the command line
+      (``[1/3,2/3]``); what a run does not have, or has as null, is missing. The run's learning rate is
+      ``run_lr``, since ``lr`` is the one of the epoch. Settings that cannot change a run's numbers, such as
+      ``device``, are left out. Older runs have the neutral value of a setting that came after them;
+    - the columns of ``metrics.csv``, missing where a run does not have one.
+
+    Runs that are not finished are read as far as they got. A folder that cannot be read, a run without rows,
+    and lines that cannot be read are left out with a warning (``UserWarning``); flows of ``nc-flow`` and
+    folders that ``overwrite=true`` replaced without one.
+
+    Args:
+        paths: a run folder, any folder above some, or several of them.
+
+    Raises:
+        RunFolderError: a path is not a folder, or there is no run at or below the paths.
+    """
+    import pandas as pd
+
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    folders = find_runs([Path(path) for path in given])
+    if not folders:
+        raise RunFolderError(f"there is no run at or below {', '.join(map(str, given)) or 'no path'}")
+    runs = list(_readable(folders))
+    if not runs:
+        empty: pd.DataFrame = pd.DataFrame(columns=[*FIRST, "epoch"])
+        return empty
+    rows = _rows(runs)
+    about = pd.DataFrame(_about(runs, set(rows.columns)))
+    of_row = [number for number, run in enumerate(runs) for _ in range(len(run.rows))]
+    table: pd.DataFrame = about.iloc[of_row].reset_index(drop=True).join(rows)
+    return table
+
+
+def _readable(folders: Sequence[Path]) -> Iterator[Run]:
+    """The runs that have rows, each with the warnings of its table."""
+    for folder in folders:
+        try:
+            run = None if is_flow(read_record(folder)) else read_run(folder)
+        except RunFolderError as error:
+            _warn(f"{' '.join(str(error).split())}: it is left out")
+            continue
+        if run is None:
+            continue
+        for warning in run.warnings:
+            _warn(f"{folder / 'metrics.csv'}: {warning}")
+        if len(run.rows):
+            yield run
+        else:
+            _warn(f"{folder} has no row ({run.state}): it is left out")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=4)  # of the call of read_runs
+
+
+def _rows(runs: Sequence[Run]) -> pd.DataFrame:
+    """The tables of all runs below each other; columns in the order of the registry, then custom ones."""
+    import pandas as pd
+
+    tables = [run.rows.drop(columns=list(FIRST), errors="ignore") for run in runs]
+    rows: pd.DataFrame = pd.concat(tables, ignore_index=True)
+    known = metric_columns(max(run.num_classes for run in runs), WIDER_COLUMNS)
+    order = [column for column in known if column in rows.columns]
+    ordered: pd.DataFrame = rows[[*order, *(column for column in rows.columns if column not in order)]]
+    return ordered
+
+
+def _about(runs: Sequence[Run], taken: set[str]) -> list[dict[str, Any]]:
+    """For each run the columns that are equal in all its rows; ``taken`` are the names of the others."""
+    settings = [dict(_flat(completed(run.settings))) for run in runs]
+    keys = _differing(settings)
+    named = {key: f"run_{key}" if key in taken or key in FIRST else key for key in keys}
+    return [
+        {
+            "run": _shortest(run.folder),
+            "state": run.state,
+            **{column: _cell(values.get(key)) for key, column in _IN_FIRST.items()},
+            **{named[key]: _cell(values.get(key)) for key in keys},
+        }
+        for run, values in zip(runs, settings, strict=True)
+    ]
+
+
+def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys of the settings that identify a run and are not the same in all, in the order of the record.
+
+    Those that are among the first columns are left out, and ``_target_`` where the name says as much.
+    """
+    passive = passive_settings()
+    keys = dict.fromkeys(key for values in settings for key in values)
+    differing = []
+    for key in keys:
+        if key in passive or key in _IN_FIRST or len({_identity(values, key) for values in settings}) == 1:
+            continue
+        if key.endswith("._target_"):
+            name = key.replace("_target_", "name")
+            pairs = {(_identity(values, name), _identity(values, key)) for values in settings}
+            if len({name for name, _ in pairs}) == len(pairs):
+                continue
+        differing.append(key)
+    return differing
+
+
+def _identity(values: Mapping[str, Any], key: str) -> tuple[bool, str | float | None]:
+    value = _cell(values.get(key))
+    return isinstance(value, bool), value  # 1 == True, but not here
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _cell(value: Any) -> str | float | None:
+    """A plain value: a list as it is written on the command line."""
+    return value if value is None or isinstance(value, (str, int, float)) else shown(value)
+
+
+def _shortest(folder: Path) -> str:
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
