@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import reference
+from helpers.process import FAST, nc_run
 from helpers.settings import settings_of
 from torch import nn
 
@@ -73,6 +74,41 @@ def test_the_recipe_for_a_plain_loop_trains_and_measures(capsys):
     nearest = reference.nearest_class_mean(h, reference.class_means(h, y, 3))
     expected["nc4_ncc_mismatch"] = np.mean(nearest != predicted)
     assert metrics == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    done = nc_run("-m", *FAST, "loss=mse,ce", "lr=0.1,0.05", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_code_for_after_a_run_loads_it_and_its_data(sweep, monkeypatch, capsys):
+    monkeypatch.chdir(sweep)
+    (code,) = blocks("load_run(")
+    (folder,) = Path("outputs/mse-resnet8-digits").glob("lr0.1-*")
+    code, count = re.subn(r'load_run\("[^"]*"\)', f"load_run({str(folder)!r})", code)
+    assert count == 1
+    given = {}
+    exec(code, given)
+    last, images = given["run"].rows.iloc[-1], given["images"]
+    assert given["outputs"].shape == (len(images), 10)
+    assert given["features"].shape == (len(images), 64)
+    assert capsys.readouterr().out.split()[:2] == ["0.0005", "2"]
+    assert last["epoch"] == given["run"].epoch
+
+
+def test_the_code_for_many_runs_makes_a_table_of_the_last_nc1(sweep, monkeypatch, capsys):
+    monkeypatch.chdir(sweep)
+    (code,) = blocks("read_runs(")
+    given = {}
+    exec(code, given)
+    table = given["table"].set_index(["loss", "run_lr", "epoch"])["nc1"]
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == ["loss", "ce", "mse"]
+    assert len(shown) == 4
+    assert float(shown[3].split()[2]) == pytest.approx(table["mse", 0.1, 2], rel=1e-4)
 
 
 @pytest.mark.parametrize("word", ["lightning.Callback", "keras.callbacks.Callback"])
