@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nc_runner.commands.trackers import trackers_of
 from nc_runner.config.identity import differing, identity
+from nc_runner.config.schedules import analysed_epochs, weight_epochs
 from nc_runner.config.schema import LOSSES, NETWORKS, Config
 from nc_runner.config.values import STANDARD_DATA
 from nc_runner.distributed.group import ALONE, Group
@@ -28,6 +29,7 @@ from nc_runner.runs.record import (
     rows_digest,
 )
 from nc_runner.runs.tables import unused_name
+from nc_runner.runs.weights import missing_line, missing_weights
 from nc_runner.training.progress import show
 from nc_runner.training.signals import StopSignals
 
@@ -77,6 +79,8 @@ class RunAttempt:
             reason = read_run_file(self.folder).get("reason")
             raise RunFolderError(f"{reason}\n(this run ended so before; overwrite=true trains it again)")
         if is_finished(self.folder):
+            if missing := lacking_weights(self.folder, self.config):
+                self.say(missing_line(nearby(self.folder), missing))
             return False
         title = ", ".join(filter(None, [self.title, "resuming" if state else ""])) or "run folder"
         self.say(f"{title}: {nearby(self.folder)}")
@@ -158,6 +162,14 @@ def is_finished(folder: Path) -> bool:
         return False
     record = read_run_file(folder)
     return record["state"] == COMPLETE and record.get("rows_digest") == rows_digest(folder)
+
+
+def lacking_weights(folder: Path, config: Config) -> list[int]:
+    """The epochs of ``keep_checkpoints`` whose weights a finished run does not have."""
+    if config.keep_checkpoints == "none":
+        return []
+    analysed = analysed_epochs(config.analysis.schedule, config.epochs)
+    return missing_weights(folder, weight_epochs(config.keep_checkpoints, analysed))
 
 
 def exit_code(error: BaseException) -> int:

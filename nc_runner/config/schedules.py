@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 # The authors' measurement epochs (their public notebook, 350 epochs).
@@ -37,6 +37,19 @@ def analysed_epochs(schedule: str | Sequence[int], epochs: int) -> list[int]:
         return list(range(1, epochs + 1))
     chosen = PAPER_EPOCHS if isinstance(schedule, str) else schedule
     return sorted({epoch for epoch in chosen if epoch <= epochs} | {epochs})
+
+
+def weight_epochs(keep: str | Sequence[int], analysed: Iterable[int]) -> list[int]:
+    """The epochs after which a run keeps its weights, in order.
+
+    ``keep`` is ``none``, ``analysed`` (those that are measured) or a list of epochs.
+
+    >>> weight_epochs("analysed", [1, 5]), weight_epochs((2, 3), [1, 5]), weight_epochs("none", [1, 5])
+    ([1, 5], [2, 3], [])
+    """
+    if isinstance(keep, str):
+        return sorted(analysed) if keep == "analysed" else []
+    return sorted(keep)
 
 
 def step_decay(lr: float, gamma: float, milestones: Sequence[int], epoch: int) -> float:

@@ -22,7 +22,7 @@ from nc_runner.config.data_schema import (
     TorchvisionData,
 )
 from nc_runner.config.fields import Group, passive, setting, target
-from nc_runner.config.values import Milestones, Name, Names, Schedule
+from nc_runner.config.values import Keep, Milestones, Name, Names, Schedule
 
 
 class Network(Group):
@@ -151,6 +151,9 @@ class Machine(Group):
 
 class Recording(Group):
     checkpoint_seconds: float = passive("between two checkpoints; 0: every epoch", ge=0)
+    keep_checkpoints: Keep = passive(
+        "epochs after which weights/ gets the network's weights: none, analysed, or a list"
+    )
     overwrite: bool = passive("start anew, keep the old folder beside")
     progress: Literal["auto", "live", "plain", "none"] = passive(
         "auto (live on a terminal, else plain), live, plain, none"

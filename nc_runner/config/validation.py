@@ -53,6 +53,7 @@ def validate(settings: dict[str, Any]) -> Config:
     config = _named(config)
     _check_ood(config.analysis)
     _check_objective(config.objective, config.analysis)
+    _check_kept(config.keep_checkpoints, config.epochs)
     mean, std = config.data.mean, config.data.std
     if mean is not None and std is not None and len(mean) != len(std):
         raise ConfigError("data.mean and data.std differ in length\ngive one number per channel for each")
@@ -174,3 +175,11 @@ def _check_objective(name: str, analysis: Analysis) -> None:
     if name not in columns and not re.fullmatch("snr_[1-9][0-9]*", name):
         problem = f"objective={name}: metrics.csv of this run has no such column"
         raise ConfigError(f"{problem}{nearest(name, columns)}\nname one of its columns, such as nc1")
+
+
+def _check_kept(keep: str | tuple[int, ...], epochs: int) -> None:
+    if not isinstance(keep, str) and max(keep) > epochs:
+        raise ConfigError(
+            f"keep_checkpoints={shown(keep)}: there is no epoch {max(keep)}, epochs={epochs}\n"
+            f"list epochs up to {epochs}"
+        )

@@ -69,9 +69,21 @@ def _schedule(value: object) -> object:
         return value
     if not isinstance(value, (list, tuple)) or not value:
         raise ValueError("must be 'every', 'paper' or a list of epochs such as [1,10,100]")
+    return _epochs(value)
+
+
+def _keep(value: object) -> object:
+    if value in ("none", "analysed"):
+        return value
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError("must be 'none', 'analysed' or a list of epochs such as [1,10,100]")
+    return _epochs(value)
+
+
+def _epochs(value: Iterable[object]) -> tuple[int, ...]:
     if any(isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 1 for epoch in value):
         raise ValueError("must list epochs from 1 on")
-    return tuple(sorted(set(value)))
+    return tuple(sorted({epoch for epoch in value if isinstance(epoch, int)}))
 
 
 def _ridge(value: object) -> object:
@@ -156,6 +168,7 @@ Floats = Annotated[tuple[float, ...], BeforeValidator(_tuple)]
 Names = tuple[str, ...]
 Milestones = Annotated[tuple[str, ...], BeforeValidator(_milestones)]
 Schedule = Annotated[str | tuple[int, ...], BeforeValidator(_schedule)]
+Keep = Annotated[str | tuple[int, ...], BeforeValidator(_keep)]
 
 each_above_zero = AfterValidator(_each_above_zero)
 ridge = BeforeValidator(_ridge)

@@ -2,7 +2,8 @@
 
 A run folder holds ``metrics.csv`` (a row for each analysed epoch), ``run.json`` (state, settings, versions,
 device, times, data fingerprint), ``checkpoint.pt``, ``nc-run.log`` and Hydra's own ``.hydra/``; with
-``analysis.layers`` also ``layers.csv`` (a line for each layer at each analysed epoch). Training writes
+``analysis.layers`` also ``layers.csv`` (a line for each layer at each analysed epoch), with
+``keep_checkpoints`` also ``weights/`` (:mod:`nc_runner.runs.weights`). Training writes
 through :class:`RunWriter`; :mod:`nc_runner.runs.reader` reads.
 """
 

@@ -21,7 +21,7 @@ FORMAT = 1
 
 
 class Unreadable(ValueError):
-    """What torch could read is no whole checkpoint; the message says why."""
+    """A file is not, or no longer, what was written; the message says why."""
 
 
 class RandomState(TypedDict, total=False):
@@ -58,23 +58,46 @@ class Checkpoint(TrainerState):
 def save_checkpoint(folder: Path, state: Mapping[str, object]) -> None:
     """Write ``checkpoint.pt``; the one before is kept as ``checkpoint.previous.pt``.
 
-    At every moment at least one of the two is whole: temporary file, fsync, rename.
+    At every moment at least one of the two is whole.
     ``state`` holds tensors, numbers, strings, lists and dicts only.
     """
-    path = folder / CHECKPOINT_FILE
+    write_verified(folder / CHECKPOINT_FILE, state, previous=folder / PREVIOUS_CHECKPOINT_FILE)
+
+
+def write_verified(path: Path, content: Mapping[str, object], previous: Path | None = None) -> None:
+    """Write ``content`` with its digest, whole or not at all: temporary file, fsync, rename.
+
+    ``previous``: what a file of before is renamed to. Raises OSError or RuntimeError where it cannot.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    content = {**state, "format": FORMAT}
+    content = {**content, "format": FORMAT}
     try:
         with temporary.open("wb") as file:
             torch.save({**content, "digest": _digest(content)}, file)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            path.replace(folder / PREVIOUS_CHECKPOINT_FILE)
+        if previous is not None and path.exists():
+            path.replace(previous)
         temporary.replace(path)
     except (OSError, RuntimeError):
         temporary.unlink(missing_ok=True)
         raise
+
+
+def read_verified(path: Path) -> dict[str, Any]:
+    """What :func:`write_verified` wrote, on the CPU.
+
+    Raises Unreadable where the file is damaged, RunFolderError where a newer nc-runner wrote it.
+    """
+    try:
+        content = _load(path)
+    except Unreadable:
+        raise
+    except Exception as error:  # a damaged file can fail in any way inside torch's reader
+        raise Unreadable(type(error).__name__) from error
+    if content["format"] > FORMAT:
+        raise RunFolderError(f"{path} was made by a newer nc-runner\nupgrade this one to read it")
+    return content
 
 
 def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -82,20 +105,15 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
     Raises RunFolderError when there are checkpoints but none is whole, or one is of a newer nc-runner.
     """
-    problems = []
+    problems: list[str] = []
     for name in (CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE):
         path = folder / name
         if not path.exists():
             continue
         try:
-            state = _load(path)
-        except Exception as error:  # a damaged file can fail in any way inside torch's reader
-            what = str(error) if isinstance(error, Unreadable) else type(error).__name__
-            problems.append(f"{path} is damaged ({what})")
-            continue
-        if state["format"] > FORMAT:
-            raise RunFolderError(f"{path} was made by a newer nc-runner\nupgrade this one to resume it")
-        return cast(Checkpoint, state), problems
+            return cast(Checkpoint, read_verified(path)), problems
+        except Unreadable as error:
+            problems.append(f"{path} is damaged ({error})")
     if problems:
         raise RunFolderError(
             f"{problems[0]}\nno checkpoint of this run is whole: start it anew with overwrite=true"

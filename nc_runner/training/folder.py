@@ -19,6 +19,7 @@ from nc_runner import __version__
 from nc_runner.columns import wider_columns
 from nc_runner.config.identity import identity
 from nc_runner.config.plugins import reason
+from nc_runner.config.schedules import weight_epochs
 from nc_runner.config.schema import Config
 from nc_runner.distributed.data_parallel import has_batch_norm
 from nc_runner.errors import DivergedError, GroupError, NCRunnerError, RankLostError, RunFolderError
@@ -31,12 +32,14 @@ from nc_runner.runs.record import (
     RunWriter,
     rows_digest,
 )
+from nc_runner.runs.weights import drop_weights_after, missing_line, missing_weights
 from nc_runner.training.advice import disk_advice
 from nc_runner.training.checkpoint import Checkpoint, drop_previous, load_checkpoint
 from nc_runner.training.devices import device_name
 from nc_runner.training.progress import show
 from nc_runner.training.signals import StopRequested
 from nc_runner.training.trainer import Trainer, parameter_count
+from nc_runner.training.weights import save_weights
 
 log = logging.getLogger("nc_runner")
 
@@ -71,6 +74,7 @@ class RunFolder:
             self.restore(checkpoint)
         with disk_advice(self.folder):
             self._start_tables(checkpoint)
+            self._start_weights()
             self._start_record(checkpoint)
         ranks_before = len(checkpoint.get("history", [{}])) if checkpoint else 1
         self._tell_ranks(changed=len(self.trainer.history) > ranks_before)
@@ -122,6 +126,18 @@ class RunFolder:
         for table, text in texts.items():
             if kept := table.start(text):
                 warn(f"{table.path.name} was changed by hand; it is kept as {kept.name}")
+
+    def _start_weights(self) -> None:
+        """Keep what the checkpoint has of the epochs to keep; say which were trained without being kept."""
+        trainer = self.trainer
+        drop_weights_after(self.folder, trainer.epoch)
+        wanted = weight_epochs(self.config.keep_checkpoints, trainer.analysed)
+        missing = missing_weights(self.folder, (epoch for epoch in wanted if epoch <= trainer.epoch))
+        if trainer.epoch in missing and trainer.step == 0:
+            save_weights(self.folder, trainer.epoch, trainer.network.model.state_dict())
+            missing.remove(trainer.epoch)
+        if missing:
+            warn(missing_line(self.folder, missing))
 
     def _start_record(self, checkpoint: Checkpoint | None) -> None:
         trainer, dataset, network = self.trainer, self.trainer.dataset, self.trainer.network

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
+from nc_runner.config.schedules import weight_epochs
 from nc_runner.config.schema import Recording
 from nc_runner.measurement.measurer import Measurement
 from nc_runner.runs.record import RunWriter
@@ -17,6 +18,7 @@ from nc_runner.training.checkpoint import Checkpoint, TrainerState, save_checkpo
 from nc_runner.training.progress import ProgressDisplay, describe
 from nc_runner.training.signals import StopRequested, StopSignals
 from nc_runner.training.trainer import Trainer
+from nc_runner.training.weights import save_weights
 
 log = logging.getLogger("nc_runner")
 
@@ -64,6 +66,9 @@ class Recorder:
     def measured(self, measurement: Measurement) -> None:
         """An epoch was measured that the schedule asks for."""
 
+    def reached(self, epoch: int) -> None:
+        """The network is as the row of this epoch describes it, or would."""
+
     def epoch_done(self) -> None:
         """An epoch is done, measurement included."""
         if self.checkpoint_seconds == 0 or self.trainer.epoch == self.trainer.epochs:
@@ -78,7 +83,7 @@ class Recorder:
 
 
 class RunRecorder(Recorder):
-    """Also writes rows and checkpoints into the run folder, hands rows to trackers, and shows progress."""
+    """Also writes rows, checkpoints and weights into the folder, hands rows to trackers, shows progress."""
 
     def __init__(
         self,
@@ -92,6 +97,7 @@ class RunRecorder(Recorder):
         super().__init__(trainer, signals, recording)
         self.writer = writer
         self.display = display
+        self.kept = set(weight_epochs(recording.keep_checkpoints, trainer.analysed))
         self._factories = trackers
         self._trackers: list[Tracker] = []
 
@@ -122,6 +128,12 @@ class RunRecorder(Recorder):
                 tracker.add(row)
         log.info(describe(row, self.trainer.epochs, path=self.display.path))
         self.display.row(row)
+
+    def reached(self, epoch: int) -> None:
+        """Comes before any checkpoint in which the epoch is done: a run that resumes keeps what it lacks."""
+        if epoch in self.kept:
+            with disk_advice(self.writer.folder):
+                save_weights(self.writer.folder, epoch, self.trainer.network.model.state_dict())
 
     def _write(self, state: TrainerState) -> None:
         with disk_advice(self.writer.folder):

@@ -32,6 +32,9 @@ class Listener(Protocol):
     def measured(self, measurement: Measurement) -> None:
         """An epoch was measured that the schedule asks for; the row is complete."""
 
+    def reached(self, epoch: int) -> None:
+        """The network is as the row of this epoch describes it, or would: measured, refitted."""
+
     def epoch_done(self) -> None:
         """An epoch is done, measurement included."""
 
@@ -127,6 +130,7 @@ class Trainer:
                 if analysed:
                     listener.measured(self._completed(measurement, time.perf_counter() - began))
                     self.train_seconds = 0.0
+            listener.reached(self.epoch + 1)
             self.epoch += 1
             self.step = 0
             self.epoch_start = self.shuffler.get_state()

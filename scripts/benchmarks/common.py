@@ -151,6 +151,9 @@ class Rows:
     def measured(self, measurement: Measurement) -> None:
         self.rows.append(measurement.row)
 
+    def reached(self, epoch: int) -> None:
+        pass
+
     def epoch_done(self) -> None:
         pass
 

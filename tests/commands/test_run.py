@@ -55,6 +55,20 @@ def test_settings_that_decide_nothing_lead_to_the_same_run(finished):
     assert result.stdout.startswith("already complete: ")
 
 
+def test_a_finished_run_says_which_weights_it_did_not_keep_and_how_to_get_them(finished):
+    folder, _ = finished
+    single = nc_run(*FAST, "keep_checkpoints=analysed", cwd=folder)
+    line, last = single.stdout.splitlines()
+    assert "has no weights of epochs 1, 2: keep_checkpoints keeps them only while a run trains" in line
+    assert line.endswith("overwrite=true trains it again")
+    assert last.startswith("already complete: ")
+    sweep = nc_run("-m", *FAST, "keep_checkpoints=[2]", cwd=folder)
+    first, second = sweep.stdout.splitlines()[:2]
+    assert first == "already complete: 1 of 1 runs"
+    assert second.startswith("1 of them lack weights that keep_checkpoints asks for: ")
+    assert not (only_run(folder) / "weights").exists()
+
+
 def test_overwrite_starts_anew_and_keeps_the_old_folder(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     run = only_run(tmp_path)

@@ -31,6 +31,13 @@ def test_every_setting_has_a_meaning():
         assert field.description, key
 
 
+def test_weights_of_an_epoch_that_never_comes_are_an_error():
+    assert error_of("epochs=5", "keep_checkpoints=[1,9]") == (
+        "keep_checkpoints=[1,9]: there is no epoch 9, epochs=5\nlist epochs up to 5"
+    )
+    assert settings_of("keep_checkpoints=[9,1]").keep_checkpoints == (1, 9)
+
+
 def test_settings_cannot_change_after_they_are_checked():
     config = settings_of()
     with pytest.raises(ValidationError, match="frozen"):
@@ -57,6 +64,9 @@ def test_settings_cannot_change_after_they_are_checked():
         ("progress=loud", "progress"), ("data.mean=[a]", "data.mean"),
         ("analysis.layers=[3]", "analysis.layers"),
         ("rank_timeout_seconds=0", "rank_timeout_seconds"),
+        ("keep_checkpoints=all", "keep_checkpoints"), ("keep_checkpoints=null", "keep_checkpoints"),
+        ("keep_checkpoints=[]", "keep_checkpoints"), ("keep_checkpoints=[0]", "keep_checkpoints"),
+        ("keep_checkpoints=[1.5]", "keep_checkpoints"),
     ],
 )  # fmt: skip
 def test_a_value_of_a_wrong_type_or_out_of_range_is_an_error_that_names_it(override, key):

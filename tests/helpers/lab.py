@@ -74,6 +74,9 @@ class Listening:
         self.rows.append(measurement.row)
         self.layers.append(measurement.layers)
 
+    def reached(self, epoch: int) -> None:
+        pass
+
     def epoch_done(self) -> None:
         pass
 

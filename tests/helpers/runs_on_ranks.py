@@ -24,7 +24,7 @@ SMOOTH = (
     "net=custom", "net._target_=helpers.pair.Smooth", "data.samples_per_class=12",
     "batch_size=20", "epochs=4", "progress=none", "checkpoint_seconds=0",
 )  # fmt: skip
-DROPOUT = (*SMOOTH, "net._target_=helpers.lab.TinyNetwork")
+DROPOUT = (*SMOOTH, "net._target_=helpers.lab.TinyNetwork", "keep_checkpoints=analysed")
 LOADER = ("data=custom", "data._target_=helpers.runs_on_ranks.digits", "data.mean=[0.5]", "data.std=[0.5]")
 
 

@@ -16,6 +16,7 @@ from nc_runner.columns import TIME_COLUMNS
 from nc_runner.runs.record import read_run_file
 from nc_runner.training.run import execute
 from nc_runner.training.signals import StopSignals
+from nc_runner.training.weights import kept_epochs, load_weights
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,10 @@ def test_a_stopped_run_resumes_to_the_same_bits(ranks):
     pd.testing.assert_frame_equal(rows_of(out / "stopped"), rows_of(out / "dropout"), check_exact=True)
     one, two = weights_of(out / "stopped"), weights_of(out / "dropout")
     assert all(torch.equal(one[name], two[name]) for name in two)
+    assert kept_epochs(out / "stopped") == kept_epochs(out / "dropout") == [1, 2, 3, 4]
+    for epoch in range(1, 5):
+        one, two = load_weights(out / "stopped", epoch), load_weights(out / "dropout", epoch)
+        assert all(torch.equal(one[name], two[name]) for name in two)
 
 
 def test_a_run_left_by_two_ranks_is_completed_by_one(ranks, capsys):

@@ -169,6 +169,11 @@ def _lead_sweep(sweep: Sweep, todo: Sequence[Job], task: Task) -> int:
             sweep.archive.plan(epochs, anew=any(job.config.overwrite for job in sweep.jobs))
         if len(todo) < len(planned):
             show(f"already complete: {len(planned) - len(todo)} of {len(planned)} runs")
+        if lacking := sweep.lacking_weights(todo):
+            show(
+                f"{lacking} of them lack weights that keep_checkpoints asks for: "
+                "they are kept only while a run trains; overwrite=true trains it again"
+            )
         try:
             sweep.launch(todo, task)
         except (StopRequested, EndOfCommand, Exception) as error:

@@ -21,7 +21,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from nc_runner.commands.attempt import check_custom_callables, check_owner, is_finished
+from nc_runner.commands.attempt import check_custom_callables, check_owner, is_finished, lacking_weights
 from nc_runner.commands.hydra_app.compose import CONFIG_NAME, Job, sweep_jobs
 from nc_runner.commands.hydra_app.task import BASIC_LAUNCHER, BASIC_SWEEPER, Task
 from nc_runner.errors import ConfigError, NCRunnerError
@@ -86,6 +86,12 @@ class Sweep:
         for number in todo:
             check_custom_callables(self.jobs[number].config)
         return todo
+
+    def lacking_weights(self, todo: Sequence[Job]) -> int:
+        """How many of the finished runs lack weights that ``keep_checkpoints`` asks for."""
+        folders = {job.folder for job in todo}
+        finished = (job for job in self.jobs if job.folder not in folders)
+        return sum(bool(lacking_weights(job.folder, job.config)) for job in finished)
 
     def only(self, numbers: Sequence[int]) -> list[Job]:
         """The runs of these numbers."""
