@@ -1,6 +1,7 @@
 """nc-runner: train classifiers, measure their Neural Collapse, split the MSE loss, draw the figures.
 
-What a script or notebook uses is here by its short name: ``nc_runner.load_run``, ``nc_runner.read_runs``.
+What a script or notebook uses is here by its short name: ``nc_runner.measure``,
+``nc_runner.load_run``, ``nc_runner.read_runs``.
 Each is imported when it is first used, so that importing the package imports no torch.
 """
 
@@ -12,12 +13,14 @@ __version__ = "0.1.0"
 
 _LAZY = {  # name: the module that has it; each has its line below for type checkers, too
     "load_run": "nc_runner.training.loaded",
+    "measure": "nc_runner.measurement.measure",
     "read_runs": "nc_runner.runs.tidy",
 }
 
-__all__ = ["__version__", "load_run", "read_runs"]
+__all__ = ["__version__", "load_run", "measure", "read_runs"]
 
 if TYPE_CHECKING:
+    from nc_runner.measurement.measure import measure
     from nc_runner.runs.tidy import read_runs
     from nc_runner.training.loaded import load_run
 else:

@@ -119,7 +119,7 @@ def test_the_peak_of_memory_is_that_of_each_size_alone():
     large, small = (60_000, 128, 10), (20_000, 128, 10)
     peaks = [scale.in_own_process(bench, size)[1] for size in (large, small)]
     assert all(peak > 4 * N * P for peak, (N, P, _) in zip(peaks, (large, small), strict=True))
-    assert peaks[0] > peaks[1] + 4 * 30_000 * 128
+    assert peaks[0] > peaks[1] + 4 * 20_000 * 128  # of 40,000 more rows; the processes differ by some MB
 
 
 def test_the_sweep_that_is_skipped_has_the_papers_750_runs():

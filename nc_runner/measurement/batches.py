@@ -58,6 +58,12 @@ class Batch:
     def call(self, model: nn.Module) -> object:
         return model(*self.args, **self.kwargs)
 
+    @property
+    def count(self) -> int:
+        """How many samples it has: the length of its first tensor."""
+        tensors = [x for x in (*self.args, *self.kwargs.values()) if isinstance(x, Tensor) and x.ndim]
+        return len(tensors[0]) if tensors else 0
+
     def few(self) -> Batch:
         """Its first two samples, or all where it is not clear what a sample is."""
         tensors = [x for x in (*self.args, *self.kwargs.values()) if isinstance(x, Tensor) and x.ndim]

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,9 @@ from nc_runner.config.plugins import reason
 from nc_runner.distributed.group import ALONE, Group
 from nc_runner.errors import ConfigError
 from nc_runner.measurement.precision import is_finite
+from nc_runner.measurement.result import LayerRow
+from nc_runner.measurement.samples import Samples
 from nc_runner.networks.finding import Call
-
-LayerRow: TypeAlias = "dict[str, float | str]"
 
 COLLAPSE = ("nc1", "nc2_equinorm_means", "nc2_equiangular_means", "nc2_maxangle_means")
 ACCURACIES = ("ncc_accuracy", "test_ncc_accuracy")
@@ -53,19 +53,24 @@ class InnerLayers:
             yield
 
     def rows(
-        self, train_labels: Tensor, test_labels: Tensor, num_classes: int, group: Group = ALONE
+        self, train_labels: Tensor, test_labels: Tensor | None, num_classes: int, group: Group = ALONE
     ) -> list[LayerRow]:
         """The lines of ``layers.csv``, but for the epoch, for what was caught; it is then forgotten.
 
         Args:
-            train_labels, test_labels: (N,) of this rank's images of each split.
+            train_labels, test_labels: (N,) of this rank's images of each split; None without a test set.
+
+        Raises ValueError where there are more labels than samples.
         """
         caught, self._caught = self._caught, {}
         rows: list[LayerRow] = []
         for depth, name in enumerate(self.modules, start=1):
             train = torch.cat(caught["train"].pop(name))[: len(train_labels)]
-            test = torch.cat(caught["test"].pop(name))[: len(test_labels)]
-            metrics = layer_metrics(train, train_labels, test, test_labels, num_classes, group)
+            samples = [Samples(train, train_labels)]
+            if test_labels is not None:
+                test = torch.cat(caught["test"].pop(name))[: len(test_labels)]
+                samples.append(Samples(test, test_labels))
+            metrics = layer_metrics(samples, num_classes, group)
             rows.append({"layer": name, "depth": depth, "features": train.shape[1], **metrics})
         return rows
 
@@ -80,34 +85,31 @@ def pooled(output: Tensor) -> Tensor:
     return features.to(torch.float32, copy=averaged is None)
 
 
-def layer_metrics(
-    train: Tensor,
-    train_labels: Tensor,
-    test: Tensor,
-    test_labels: Tensor,
-    num_classes: int,
-    group: Group = ALONE,
-) -> dict[str, float]:
+def layer_metrics(samples: Sequence[Samples], num_classes: int, group: Group = ALONE) -> dict[str, float]:
     """NC1, NC2 of the class means, and the accuracies of the nearest class mean, of any features.
 
     Args:
-        train, test: (N, P), of the train and the test set, or this rank's part of them; labels (N,).
+        samples: of the train set, and of the test set where there is one, or this rank's part of them.
 
     Returns:
         ``nc1`` and ``nc2_*_means`` of the train set, as :func:`nc_runner.collapse.collapse_metrics` defines
         them; ``ncc_accuracy``, ``test_ncc_accuracy``: share of samples nearest to their class's train mean.
-        All NaN where a number is not finite, as in a layer that makes -inf of what a later one leaves out.
+        All NaN where a number is not finite, as in a layer that makes -inf of what a later one leaves out;
+        the last one also without a test set.
     """
-    if group.agree(not (is_finite(train) and is_finite(test)))[0]:
-        return dict.fromkeys((*COLLAPSE, *ACCURACIES), math.nan)
-    stats = ClassStatistics(num_classes, train.shape[1])
-    stats.update(train, train_labels)
+    row = dict.fromkeys((*COLLAPSE, *ACCURACIES), math.nan)
+    if group.agree(not all(is_finite(split.features) for split in samples))[0]:
+        return row
+    train = samples[0]
+    stats = ClassStatistics(num_classes, train.features.shape[1])
+    stats.update(train.features, train.labels)
     stats = group.merge(stats)
     metrics = collapse_metrics(stats, stats.centred_means)  # no classifier here; its columns are left out
-    samples = ((train, train_labels), (test, test_labels))
-    mismatches = [group.mean(ncc_mismatch(h, y, stats.means), len(h)) for h, y in samples]
-    accuracies = {name: 1 - mismatch for name, mismatch in zip(ACCURACIES, mismatches, strict=True)}
-    return {name: metrics[name] for name in COLLAPSE} | accuracies
+    row |= {name: metrics[name] for name in COLLAPSE}
+    for name, split in zip(ACCURACIES, samples, strict=False):
+        mismatch = ncc_mismatch(split.features, split.labels, stats.means)
+        row[name] = 1 - group.mean(mismatch, len(split))
+    return row
 
 
 def find_layers(

@@ -14,8 +14,9 @@ from nc_runner.data.dataset import Dataset, Split
 from nc_runner.distributed.group import ALONE, Group
 from nc_runner.measurement.custom import CustomMetric, custom_metrics
 from nc_runner.measurement.forward import Forward, Pause, Responses, no_pause
-from nc_runner.measurement.layers import InnerLayers, LayerRow
+from nc_runner.measurement.layers import InnerLayers
 from nc_runner.measurement.precision import float64_device, full_precision
+from nc_runner.measurement.result import Measurement
 from nc_runner.measurement.row import Inputs, core_row
 from nc_runner.measurement.samples import LossFunction, Samples
 from nc_runner.measurement.wider import wider_row
@@ -39,14 +40,6 @@ class MeasurementPlan:
     batch_size: int = 512
     channels_last: bool = True
     custom: Mapping[str, CustomMetric] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A row's measured columns, and the lines of ``layers.csv``: training adds epoch, lr and times."""
-
-    row: dict[str, float]
-    layers: list[LayerRow]
 
 
 def ridge_value(rule: str | float, num_classes: int, weight_decay: float) -> float:

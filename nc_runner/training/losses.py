@@ -1,4 +1,4 @@
-"""Losses: callables (outputs (B, C), labels (B,)) -> their mean over the batch, a scalar tensor."""
+"""From the ``loss`` settings to a callable (outputs (B, C), labels (B,)) -> mean loss over the batch."""
 
 from __future__ import annotations
 
@@ -7,30 +7,12 @@ import inspect
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from nc_runner.config import schema
 from nc_runner.config.plugins import check_arguments, locate, reason
 from nc_runner.errors import ConfigError, NCRunnerError
+from nc_runner.measurement.losses import LOSSES
 from nc_runner.measurement.samples import LossFunction
-
-
-def mse(outputs: Tensor, labels: Tensor) -> Tensor:
-    """``nn.MSELoss()`` against one-hot targets: the mean over the batch and over the C classes.
-
-    That is 2/C times the paper's 1/2 Ave ‖f(x) - y‖^2.
-    """
-    targets = F.one_hot(labels, outputs.shape[1]).to(outputs.dtype)
-    return F.mse_loss(outputs, targets)
-
-
-def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
-    """``nn.CrossEntropyLoss()``: the mean over the batch."""
-    return F.cross_entropy(outputs, labels)
-
-
-LOSSES: dict[str, LossFunction] = {"mse": mse, "ce": cross_entropy}
 
 
 def check_loss(loss: schema.Loss) -> None:

@@ -16,8 +16,9 @@ from nc_runner.config.schedules import milestone_epochs, step_decay
 from nc_runner.config.schema import Training
 from nc_runner.distributed.data_parallel import parallel
 from nc_runner.errors import DivergedError
-from nc_runner.measurement.measurer import Measurement, Measurer
+from nc_runner.measurement.measurer import Measurer
 from nc_runner.measurement.precision import float32_products
+from nc_runner.measurement.result import Measurement
 from nc_runner.training.checkpoint import TrainerState, random_state, restore_random_state
 from nc_runner.training.devices import training_autocast
 from nc_runner.training.optimizers import build_optimizer

@@ -170,7 +170,7 @@ def test_a_stopped_run_resumes_with_another_number_of_ranks(tmp_path):
 def test_a_failure_of_one_rank_ends_the_command_and_is_said_once(tmp_path):
     (tmp_path / "broken.py").write_text(
         "import os\n"
-        "from nc_runner.training.losses import mse\n"
+        "from nc_runner.measurement.losses import mse\n"
         "def loss(outputs, labels):\n"
         "    if os.environ.get('RANK') == '1' and outputs.requires_grad:\n"
         "        raise ValueError('one loss only breaks')\n"

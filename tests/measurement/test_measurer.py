@@ -10,7 +10,7 @@ from nc_runner.columns import TIME_COLUMNS, metric_columns, snr_columns, wider_c
 from nc_runner.data.dataset import Split
 from nc_runner.errors import DivergedError
 from nc_runner.measurement.measurer import ridge_value
-from nc_runner.training.losses import cross_entropy, mse
+from nc_runner.measurement.losses import cross_entropy, mse
 
 
 def measurer_of(*overrides, **ingredients):

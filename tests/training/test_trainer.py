@@ -10,7 +10,7 @@ from nc_runner.columns import TIME_COLUMNS
 from nc_runner.errors import DivergedError
 from nc_runner.measurement.measurer import MeasurementPlan, Measurer
 from nc_runner.networks import Network, resnet
-from nc_runner.training.losses import cross_entropy, mse
+from nc_runner.measurement.losses import cross_entropy, mse
 from nc_runner.training.run import build_trainer
 from nc_runner.training.trainer import Trainer
 

@@ -1,0 +1,203 @@
+"""``nc_runner.measure``: the row of metrics.csv for any model and any batches."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from nc_runner.config.plugins import reason
+from nc_runner.errors import MeasurementError, MeasurementWarning
+from nc_runner.measurement.batches import Batch
+from nc_runner.measurement.capture import Capture, SplitCollector
+from nc_runner.measurement.cautions import coarse
+from nc_runner.measurement.custom import CustomMetric
+from nc_runner.measurement.features import Features, FeaturesPlan, chosen_columns, measure_features
+from nc_runner.measurement.layers import InnerLayers, find_layers
+from nc_runner.measurement.losses import LOSSES
+from nc_runner.measurement.measurer import sum_of_squares
+from nc_runner.measurement.result import Measurement
+from nc_runner.measurement.samples import LossFunction
+from nc_runner.measurement.undisturbed import undisturbed
+from nc_runner.networks.finding import chosen_classifier, find_classifier, unwrapped
+
+
+def measure(
+    model: nn.Module,
+    batches: Iterable[object],
+    *,
+    test: Iterable[object] | None = None,
+    ood: Iterable[object] | None = None,
+    metrics: str | Sequence[str] = "core",
+    custom: Mapping[str, CustomMetric] | None = None,
+    layers: Sequence[str] = (),
+    classifier: nn.Module | str | None = None,
+    loss: str | LossFunction = "ce",
+    ridge: str | float = "objective",
+    weight_decay: float = 0.0,
+    min_samples: int | None = None,
+    shift: bool = False,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> Measurement:
+    """Measure the Neural Collapse of a model: one pass over the batches, in eval mode, in its own precision.
+
+    The model is left as it was: its modes, hooks, gradients, buffers and device, and the random state.
+
+    Args:
+        model: ends in a linear layer, whose output it returns: as a tensor, as ``.logits``, or as the first
+            entry of a tuple. What is inside DataParallel, DistributedDataParallel or torch.compile is
+            measured.
+        batches: of the train set: (x, y), tuples with more, or dicts with ``labels``. Labels are integers in
+            0..C-1, one for each feature vector that the classifier sees; samples labelled -100 are left out.
+            Iterated once.
+        test: batches of the test set; without, its columns are NaN.
+        ood: batches of out-of-distribution data, whose labels do not matter, for nc5_ood_orthogonality.
+        metrics: ``core``, ``all`` that the data allow, or a list of further columns (docs/metrics.md).
+        custom: custom metrics, column -> function of (stats, weight, bias).
+        layers: inner layers to measure too: names or globs of modules, as ``analysis.layers`` has them.
+        classifier: the last linear layer, as a module or by its name; by default it is found. Its own output
+            is then what counts, whatever the model makes of it.
+        loss: of train_loss and test_loss: ``ce``, ``mse``, or a function (outputs, labels) -> mean loss.
+        ridge: lambda of the decomposition: a number; ``objective``, the one that training with MSE loss and
+            this weight decay asks for, C * weight_decay / 2; or ``notebook``, weight_decay / 2.
+        weight_decay: of the training, for ``ridge`` and train_loss_regularized.
+        min_samples: measure only the classes that have so many train samples; losses and accuracies are of
+            all samples. By default a class without samples makes most numbers NaN.
+        shift: labels (B, T) are the inputs of a language model: each position's label is the next token.
+        device: where to compute; by default where the model is. It is moved there, and back.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        ``row``: the columns of metrics.csv, NaN for those that are not known (epoch, lr, train_seconds);
+        ``layers``: the lines of layers.csv; ``cautions``: what to beware of, also given as warnings.
+
+    Raises:
+        MeasurementError: the model has no such layer, or it fails; batches, labels or shapes do not fit; a
+            feature is not finite; or an argument is invalid.
+        ConfigError: a pattern of ``layers`` finds nothing that can be measured.
+    """
+    began = time.perf_counter()
+    wider = chosen_columns(metrics, test=test is not None, ood=ood is not None)
+    plan = FeaturesPlan(wider, dict(custom or {}), ridge, weight_decay, min_samples)
+    if layers and min_samples is not None:
+        raise MeasurementError(
+            "layers and min_samples cannot be combined\nmeasure the layers in a call without it"
+        )
+    loss_function = loss_of(loss)
+    inner = unwrapped(model)
+    with undisturbed(inner, device) as place:
+        first, batches = _peeked(batches)
+        probe = _Probe(inner, first.few().to(place))
+        layer = chosen_classifier(inner, classifier) if classifier is not None else probe.find()
+        capture = Capture(inner, layer, place, shift)
+        inner_layers = find_layers(inner, layers, probe, probe.count, "layers")
+        train = SplitCollector(capture, "train", loss_function)
+        with inner_layers.listen("train"):
+            train.collect(_shown(batches, "train", progress))
+        tested, other = None, None
+        if test is not None:
+            collector = SplitCollector(capture, "test", loss_function)
+            with inner_layers.listen("test"):
+                collector.collect(_shown(test, "test", progress))
+            tested = collector.split()
+        if ood is not None:
+            collector = SplitCollector(capture, "ood", None)
+            collector.collect(_shown(ood, "ood", progress))
+            other = collector.features
+        features = Features(
+            train.split(), tested, layer.out_features, layer.weight.detach(),
+            None if layer.bias is None else layer.bias.detach(), other, train.resolution,
+        )  # fmt: skip
+        measured = measure_features(features, plan)
+        rows = _layer_rows(inner_layers, features)
+    row = dict(measured.row)
+    row["train_loss_regularized"] += weight_decay / 2 * sum_of_squares(inner.parameters())
+    row["analysis_seconds"] = time.perf_counter() - began
+    found = (*measured.cautions, *coarse(train.dtype))
+    for caution in found:
+        warnings.warn(caution, MeasurementWarning, stacklevel=2)
+    return Measurement(row, rows, found, measured.title)
+
+
+def loss_of(loss: str | LossFunction) -> LossFunction:
+    """The loss of this name, or the function itself. Raises MeasurementError for another name."""
+    if not isinstance(loss, str):
+        return loss
+    if loss not in LOSSES:
+        raise MeasurementError(
+            f"loss={loss} is unknown\ngive ce, mse, or a function (outputs, labels) -> mean loss"
+        )
+    return LOSSES[loss]
+
+
+class _Probe:
+    """Calls a model with a few samples, to learn how it is built."""
+
+    def __init__(self, model: nn.Module, batch: Batch) -> None:
+        self.model = model
+        self.batch = batch
+        self.count = batch.count
+
+    def __call__(self) -> object:
+        try:
+            return self.batch.call(self.model)
+        except Exception as error:  # a model may raise anything
+            raise MeasurementError(f"the model fails on the first batch: {reason(error)}") from error
+
+    def find(self) -> nn.Linear:
+        return find_classifier(self.model, self)
+
+
+def _peeked(batches: Iterable[object]) -> tuple[Batch, Iterable[object]]:
+    """The first batch, and all of them: what is iterated twice may be another draw, or gone."""
+    try:
+        size = len(batches)  # type: ignore[arg-type]
+    except TypeError:
+        size = None
+    iterator = iter(batches)
+    try:
+        first = next(iterator)
+    except StopIteration:
+        raise MeasurementError(
+            "there are no train batches\ngive a list or DataLoader; an iterator that was used before is empty"
+        ) from None
+    return Batch.of(first), _Sized(itertools.chain([first], iterator), size)
+
+
+class _Sized:
+    """An iterable that may know its length, for the progress bar."""
+
+    def __init__(self, batches: Iterable[object], size: int | None) -> None:
+        self.batches = batches
+        self.size = size
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(self.batches)
+
+
+def _shown(batches: Iterable[object], name: str, progress: bool) -> Iterable[object]:
+    """The batches, with a bar on stderr while they are iterated."""
+    if not progress:
+        return batches
+    from rich.console import Console
+    from rich.progress import track
+
+    size = batches.size if isinstance(batches, _Sized) else getattr(batches, "__len__", lambda: None)()
+    return track(batches, f"{name} batches", size, transient=True, console=Console(stderr=True))
+
+
+def _layer_rows(layers: InnerLayers, features: Features) -> list[dict[str, float | str]]:
+    if not layers.modules:
+        return []
+    test = None if features.test is None else features.test.samples.labels
+    try:
+        return layers.rows(features.train.samples.labels, test, features.num_classes)
+    except ValueError as error:
+        raise MeasurementError(
+            f"layers: {error}\neach sample needs one label of its own, and no -100"
+        ) from None

@@ -1,0 +1,68 @@
+"""A model made ready to be measured, and left as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import nn
+
+from nc_runner.errors import MeasurementError
+from nc_runner.measurement.precision import full_precision
+
+_COMPILED = "_compiled_call_impl"  # what nn.Module.compile() sets
+
+
+@contextmanager
+def undisturbed(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
+    """Inside, a model is in eval mode and on ``device``; after, all is as before, whatever happened.
+
+    Also inside: no gradients, no autocast, no TF32, nothing compiled (compiled code calls no hooks), and a
+    random state that nothing outside sees.
+
+    Args:
+        device: None for where the model is.
+
+    Yields the device that inputs must be on. Raises MeasurementError for a model on several devices that is
+    asked to another, and for a device that is not there.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    home = tensors[0].device if tensors else torch.device("cpu")
+    place = _device(device, home)
+    if device is not None and len({tensor.device for tensor in tensors}) > 1:
+        raise MeasurementError(
+            f"the model is on several devices, and device={device} would gather it on one\nleave device out"
+        )
+    modes = {module: module.training for module in model.modules()}
+    gpus = {tensor.device.index for tensor in tensors if tensor.device.type == "cuda"}
+    gpus |= {place.index or 0} if place.type == "cuda" else set()
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=sorted(gpus)))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(full_precision(place))
+        if any(getattr(module, _COMPILED, None) is not None for module in model.modules()):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if place != home:
+            stack.callback(model.to, home)
+            model.to(place)
+        stack.callback(_restore, modes)
+        model.eval()
+        yield place
+
+
+def _device(device: torch.device | str | None, home: torch.device) -> torch.device:
+    if device is None:
+        return home
+    try:
+        torch.empty(0, device=device)
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise MeasurementError(
+            f"device={device} cannot be used: {str(error).splitlines()[0]}\ngive cpu, cuda, cuda:N or mps"
+        ) from None
+
+
+def _restore(modes: dict[nn.Module, bool]) -> None:
+    for module, training in modes.items():
+        module.training = training
