@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nc_runner.config.data_schema import DATA_SETS
 from nc_runner.config.plugins import look_in, reason
 from nc_runner.config.schema import NETWORKS, Config
+from nc_runner.config.validation import shown
 from nc_runner.data.batches import Batches
 from nc_runner.data.dataset import Dataset
 from nc_runner.distributed.torchrun import Place
@@ -24,9 +25,11 @@ from nc_runner.runs.flows import is_flow
 from nc_runner.runs.origin import Origin, origin_of
 from nc_runner.runs.reader import Run, read_record, read_run
 from nc_runner.runs.settings import config_of
+from nc_runner.runs.weights import kept_epochs
 from nc_runner.training.checkpoint import load_checkpoint
 from nc_runner.training.devices import choose_device
 from nc_runner.training.recorded_data import RecordedData
+from nc_runner.training.weights import load_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,15 +189,18 @@ def _is_custom(config: Config) -> bool:
 
 
 def _weights(folder: Path, epoch: int | None) -> _Weights:
-    """Of the newest whole checkpoint, or of an epoch."""
+    """Of an epoch that the run kept, or of the newest whole checkpoint."""
+    kept = kept_epochs(folder)
+    if epoch is not None and epoch in kept:
+        return _Weights(load_weights(folder, epoch), epoch, 0)
     checkpoint, problems = load_checkpoint(folder)
+    if epoch is not None and (checkpoint is None or (checkpoint["epoch"], checkpoint["step"]) != (epoch, 0)):
+        held = f"its checkpoint is of epoch {checkpoint['epoch']}" if checkpoint else "it has no checkpoint"
+        if kept:
+            held = f"it kept those of {shown(kept)}; {held}"
+        raise RunFolderError(f"{folder}: this run kept no weights of epoch {epoch}\n{held}")
     if checkpoint is None:
         raise RunFolderError(f"{folder} has no checkpoint yet: there are no weights to load")
-    if epoch is not None and (checkpoint["epoch"], checkpoint["step"]) != (epoch, 0):
-        raise RunFolderError(
-            f"{folder}: this run kept no weights of epoch {epoch}\n"
-            f"its checkpoint is of epoch {checkpoint['epoch']}: leave out epoch= to load it"
-        )
     for problem in problems:
         warnings.warn(f"{problem}; the one before it is used", stacklevel=3)
     return _Weights(checkpoint["model"], checkpoint["epoch"], checkpoint["step"])

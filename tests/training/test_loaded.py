@@ -202,6 +202,20 @@ def test_the_epoch_of_the_checkpoint_may_be_named(whole):
     assert nc_runner.load_run(whole, epoch=4).epoch == 4
 
 
+def test_the_weights_that_were_kept_of_an_epoch_give_its_row(tmp_path, one_thread):
+    folder = trained(tmp_path / "run", "keep_checkpoints=[1,3]", "threads=1")
+    for epoch in (1, 3, 4):
+        run = nc_runner.load_run(folder, epoch=epoch)
+        row, then = measured(run), run.rows.set_index("epoch").loc[epoch].drop(["lr", *TIME_COLUMNS])
+        assert (run.epoch, run.step) == (epoch, 0)
+        np.testing.assert_allclose([row[key] for key in then.index], then.to_numpy(), rtol=1e-12, atol=0)
+    message = r"kept no weights of epoch 2\nit kept those of \[1,3\]; its checkpoint is of epoch 4"
+    with pytest.raises(RunFolderError, match=message):
+        nc_runner.load_run(folder, epoch=2)
+    (folder / "checkpoint.pt").unlink()
+    assert nc_runner.load_run(folder, epoch=3).epoch == 3
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu0"])
 def test_a_device_that_is_not_there_is_an_error(device, whole):
     with pytest.raises(ConfigError, match=f"device={device}"):
@@ -218,6 +232,12 @@ def test_other_data_are_an_error(copy):
 def test_the_network_is_built_without_the_data_where_the_record_has_their_shape(copy, monkeypatch):
     change_record(copy, image_shape=[1, 8, 8])
     monkeypatch.setattr("nc_runner.training.recorded_data.load_dataset", lambda *_: 1 / 0)
+    run = nc_runner.load_run(copy)
+    assert run.model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_the_data_tell_the_shape_where_an_earlier_version_did_not_record_it(copy):
+    change_record(copy, image_shape=None, num_classes=None)
     run = nc_runner.load_run(copy)
     assert run.model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
