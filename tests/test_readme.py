@@ -97,6 +97,8 @@ def test_the_code_for_after_a_run_loads_it_and_its_data(sweep, monkeypatch, caps
     assert given["features"].shape == (len(images), 64)
     assert capsys.readouterr().out.split()[:2] == ["0.0005", "2"]
     assert last["epoch"] == given["run"].epoch
+    assert given["row"]["nc1"] == pytest.approx(last["nc1"], rel=1e-5)
+    assert given["row"]["nc1_cdnv"] > 0
 
 
 def test_the_code_for_many_runs_makes_a_table_of_the_last_nc1(sweep, monkeypatch, capsys):

@@ -90,6 +90,13 @@ def test_the_weights_of_a_run_measured_again_give_its_last_row(digits, one_threa
     np.testing.assert_allclose([row[key] for key in last.index], last.to_numpy(), rtol=1e-12, atol=0)
 
 
+def test_measure_takes_a_loaded_network_and_its_batches(digits, one_thread):
+    run = nc_runner.load_run(only_run(digits))
+    row = nc_runner.measure(run.model, run.batches("train"), test=run.batches("test")).row
+    for column in ("train_accuracy", "test_accuracy", "nc1", "nc3_self_duality", "snr_9"):
+        assert row[column] == pytest.approx(run.rows[column].iloc[-1], rel=1e-12, abs=0)
+
+
 def test_a_plain_loop_over_the_batches_gives_the_accuracies_of_the_last_row(digits):
     run = nc_runner.load_run(str(only_run(digits)))
     last = run.rows.iloc[-1]
