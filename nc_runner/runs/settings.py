@@ -31,9 +31,12 @@ def config_of(settings: Mapping[str, Any]) -> Config:
     return validate(completed(settings))
 
 
-def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The recorded settings with today's names, and with those that the record lacks, as far as that goes."""
-    known = dict(leaves())
+def completed(settings: Mapping[str, Any], *, passive: bool = True) -> dict[str, Any]:
+    """The recorded settings with today's names, and with those that the record lacks, as far as that goes.
+
+    ``passive``: complete those too that cannot change a run's numbers.
+    """
+    known = {key: field for key, field in leaves() if passive or not _extra(field).get("passive")}
     content = _renamed(settings)
     while any(_fill(content, path, known) for path in list(_missing(content))):
         pass  # ends: one more is there in each round, and what is filled is not missing again

@@ -100,7 +100,7 @@ def _rows(runs: Sequence[Run]) -> pd.DataFrame:
 
 def _about(runs: Sequence[Run], taken: set[str]) -> list[dict[str, Any]]:
     """For each run the columns that are equal in all its rows; ``taken`` are the names of the others."""
-    settings = [dict(_flat(completed(run.settings))) for run in runs]
+    settings = [dict(_flat(completed(run.settings, passive=False))) for run in runs]
     keys = _differing(settings)
     named = {key: f"run_{key}" if key in taken or key in FIRST else key for key in keys}
     return [
