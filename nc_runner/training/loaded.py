@@ -21,7 +21,6 @@ from nc_runner.data.dataset import Dataset
 from nc_runner.distributed.torchrun import Place
 from nc_runner.errors import ConfigError, RunFolderError
 from nc_runner.networks import Network, build_network
-from nc_runner.runs.flows import is_flow
 from nc_runner.runs.origin import Origin, origin_of
 from nc_runner.runs.reader import Run, read_record, read_run
 from nc_runner.runs.settings import config_of
@@ -154,8 +153,11 @@ class _Weights:
 
 
 def _record(folder: Path) -> Run:
-    if is_flow(read_record(folder)):
-        raise RunFolderError(f"{folder} is a flow of nc-flow: it has no network\nname the folder of a run")
+    kind = read_record(folder).content.get("kind")  # flow: of nc-flow; measured: rows of another training
+    if kind is not None:
+        raise RunFolderError(
+            f"{folder} has no network: it is a folder of kind {kind}\nname one that nc-run trained"
+        )
     run = read_run(folder)
     for warning in run.warnings:
         warnings.warn(f"{folder / 'metrics.csv'}: {warning}", stacklevel=3)

@@ -8,11 +8,12 @@ import warnings
 import pandas as pd
 import pytest
 from helpers.settings import settings_of
-from helpers.synthetic import write_run
+from helpers.synthetic import synthetic_row, write_run
 
 import nc_runner
 from nc_runner.columns import metric_columns
 from nc_runner.errors import RunFolderError
+from nc_runner.runs.measured import MeasuredFolder, Source
 from nc_runner.runs.record import INTERRUPTED, RUNNING
 from nc_runner.runs.tidy import FIRST, read_runs
 
@@ -183,6 +184,17 @@ def test_flows_are_left_out_and_a_place_without_runs_is_an_error(tmp_path):
         read_runs(tmp_path / "empty")
     with pytest.raises(RunFolderError, match="is not a folder"):
         read_runs(tmp_path / "gone")
+
+
+def test_rows_measured_outside_of_nc_run_are_in_the_table(tmp_path):
+    write(tmp_path, number=0)
+    source = Source(net="mine", data="theirs", loss="ce", settings={"lr": 0.3, "seed": 5})
+    with MeasuredFolder(tmp_path / "measured", source) as folder:
+        folder.add(1, synthetic_row(1, 2, 4, "ce", 5, 0.3))
+    table = read_runs(tmp_path)
+    assert table["net"].tolist() == ["mine", "resnet8", "resnet8"]
+    assert table["run_lr"].tolist() == [0.3, 0.1, 0.1]
+    assert table["epoch"].tolist() == [1, 1, 2]
 
 
 def test_the_package_and_the_table_import_no_torch(tmp_path):

@@ -249,12 +249,13 @@ def test_the_data_tell_the_shape_where_an_earlier_version_did_not_record_it(copy
     assert run.model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 
-def test_a_flow_and_a_folder_that_is_no_run_are_errors(tmp_path):
+@pytest.mark.parametrize("kind", ["flow", "measured"])
+def test_a_folder_without_a_network_is_an_error(kind, tmp_path):
     with pytest.raises(RunFolderError, match="is not a run folder"):
         nc_runner.load_run(tmp_path)
-    record = {"format": 1, "state": "complete", "kind": "flow", "settings": {}}
+    record = {"format": 1, "state": "complete", "kind": kind, "settings": {}}
     (tmp_path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(RunFolderError, match="is a flow of nc-flow"):
+    with pytest.raises(RunFolderError, match=f"has no network: it is a folder of kind {kind}\n"):
         nc_runner.load_run(tmp_path)
 
 
