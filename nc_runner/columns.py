@@ -46,8 +46,9 @@ _PHD = "Papyan et al. 2020"
 _ZHU, _LIU, _MARKOU = "Zhu et al. 2021", "Liu et al. 2023", "Markou et al. 2024"
 
 _CORE = (
-    Column("epoch", "epochs done, from 1: the row describes the network after that epoch"),
-    Column("lr", "learning rate of the epoch's last step"),
+    Column("epoch", "epochs done: the row describes the network after that epoch; 0: at initialisation, "
+           "before the first step"),
+    Column("lr", "learning rate of the epoch's last step", nan="epoch is 0: there was no step yet"),
     Column("train_loss", "the chosen loss, over the whole train set in eval mode"),
     Column("train_loss_regularized", "with the penalty of weight decay",
            "train_loss + wd/2 · sum of the squares of all parameters"),
@@ -91,7 +92,7 @@ _CORE = (
 _SNR = Column("snr_j", "signal-to-noise spectrum, j = 1 ... C-1, largest first; inf where classes differ and "
               "no sample varies", "singular values of Sigma_W^(-1/2) M", _HPD, "inf", _EMPTY)  # fmt: skip
 _TIME = (
-    Column("train_seconds", "seconds of training since the row before"),
+    Column("train_seconds", "seconds of training since the row before; 0 in the row of epoch 0"),
     Column("analysis_seconds", "seconds of this measurement"),
 )
 _PATH = (

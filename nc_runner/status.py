@@ -179,8 +179,9 @@ def _with_pace(status: RunStatus, record: Record, rows: list[dict[str, float]], 
     """Adds the time per epoch and, for a run that is not done, the time left.
 
     A row's ``train_seconds`` are those of all epochs since the row before; its ``analysis_seconds`` are its
-    own.
+    own. That of epoch 0, before any training, says nothing of the pace.
     """
+    rows = [row for row in rows if row.get("epoch") != 0]
     before = rows[-_RECENT - 1].get("epoch", 0.0) if len(rows) > _RECENT else 0.0
     recent = rows[-_RECENT:]
     covered = status.epoch - before

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from filelock import FileLock
-from helpers.synthetic import settings_of, sweep, synthetic_row, write_run
+from helpers.synthetic import add_initial_row, settings_of, sweep, synthetic_row, write_run
 
 from nc_runner import status
 from nc_runner.config.schedules import PAPER_EPOCHS
@@ -132,6 +132,18 @@ def test_time_left_is_that_of_the_epochs_and_measurements_to_come(tmp_path, sche
     with running(folder):
         assert the_run(tmp_path).seconds_left == pytest.approx(expected, rel=1e-12)
         assert overview([tmp_path]).seconds_left == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_row_of_epoch_0_says_nothing_of_the_pace(tmp_path):
+    plain, begun = (write_run(tmp_path, epochs=100, rows=3, seed=seed, state=RUNNING) for seed in (0, 1))
+    add_initial_row(begun, analysis_seconds=500.0)
+    only = add_initial_row(write_run(tmp_path, epochs=100, rows=1, seed=2, state=RUNNING))
+    rows = (only / METRICS_FILE).read_text().splitlines()
+    (only / METRICS_FILE).write_text("\n".join(rows[:2]) + "\n")
+    with running(plain), running(begun), running(only):
+        first, second, third = overview([tmp_path]).runs
+    assert (second.epoch, second.epoch_seconds) == (first.epoch, first.epoch_seconds) == (3, 2.0)
+    assert (third.epoch, third.epoch_seconds, third.state) == (0, None, RUNNING)
 
 
 def test_a_refitted_classifier_costs_a_measurement_after_every_epoch(tmp_path):

@@ -28,10 +28,11 @@ def milestone_epochs(milestones: Sequence[str | int | float], epochs: int) -> li
 def analysed_epochs(schedule: str | Sequence[int], epochs: int) -> list[int]:
     """The epochs after which the run is measured, in order; the last epoch is always one of them.
 
-    ``schedule`` is ``every``, ``paper`` (the authors' epochs) or a list of epochs from 1 on.
+    ``schedule`` is ``every`` (from 1 on), ``paper`` (the authors' epochs) or a list of epochs; 0 is the
+    network at initialisation, before the first step.
 
-    >>> analysed_epochs([1, 5], 8)
-    [1, 5, 8]
+    >>> analysed_epochs([0, 5], 8)
+    [0, 5, 8]
     """
     if schedule == "every":
         return list(range(1, epochs + 1))

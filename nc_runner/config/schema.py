@@ -76,7 +76,7 @@ class CustomLoss(Loss):
 
 
 class Analysis(Group):
-    schedule: Schedule = setting("every, paper, or a list of epochs", neutral="every")
+    schedule: Schedule = setting("every, paper, or a list of epochs; 0: at initialisation", neutral="every")
     ridge: Annotated[str | float, values.ridge] = setting(
         "lambda of the decomposition: objective, notebook, or a number", neutral="objective"
     )

@@ -16,6 +16,7 @@ from nc_runner.columns import OOD_COLUMN, metric_columns, wider_columns
 from nc_runner.config.data_schema import DATA_SETS
 from nc_runner.config.fields import Group
 from nc_runner.config.plugins import callable_name
+from nc_runner.config.schedules import analysed_epochs
 from nc_runner.config.schema import LOSSES, NETWORKS, Analysis, Config
 from nc_runner.config.values import nearest
 from nc_runner.errors import ConfigError
@@ -53,7 +54,7 @@ def validate(settings: dict[str, Any]) -> Config:
     config = _named(config)
     _check_ood(config.analysis)
     _check_objective(config.objective, config.analysis)
-    _check_kept(config.keep_checkpoints, config.epochs)
+    _check_kept(config)
     mean, std = config.data.mean, config.data.std
     if mean is not None and std is not None and len(mean) != len(std):
         raise ConfigError("data.mean and data.std differ in length\ngive one number per channel for each")
@@ -177,9 +178,18 @@ def _check_objective(name: str, analysis: Analysis) -> None:
         raise ConfigError(f"{problem}{nearest(name, columns)}\nname one of its columns, such as nc1")
 
 
-def _check_kept(keep: str | tuple[int, ...], epochs: int) -> None:
-    if not isinstance(keep, str) and max(keep) > epochs:
+def _check_kept(config: Config) -> None:
+    """Weights are kept of epochs that come; those at initialisation where they are measured."""
+    keep, epochs = config.keep_checkpoints, config.epochs
+    if isinstance(keep, str):
+        return
+    if max(keep) > epochs:
         raise ConfigError(
             f"keep_checkpoints={shown(keep)}: there is no epoch {max(keep)}, epochs={epochs}\n"
             f"list epochs up to {epochs}"
+        )
+    if 0 in keep and 0 not in analysed_epochs(config.analysis.schedule, epochs):
+        raise ConfigError(
+            f"keep_checkpoints={shown(keep)}: the run does not stop at epoch 0, which is not measured\n"
+            "list 0 in analysis.schedule too, or leave it out"
         )

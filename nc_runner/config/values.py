@@ -68,7 +68,7 @@ def _schedule(value: object) -> object:
     if value in ("every", "paper"):
         return value
     if not isinstance(value, (list, tuple)) or not value:
-        raise ValueError("must be 'every', 'paper' or a list of epochs such as [1,10,100]")
+        raise ValueError("must be 'every', 'paper' or a list of epochs such as [0,1,10,100]")
     return _epochs(value)
 
 
@@ -81,8 +81,8 @@ def _keep(value: object) -> object:
 
 
 def _epochs(value: Iterable[object]) -> tuple[int, ...]:
-    if any(isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 1 for epoch in value):
-        raise ValueError("must list epochs from 1 on")
+    if any(isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0 for epoch in value):
+        raise ValueError("must list whole epochs from 0 on; 0 is the network at initialisation")
     return tuple(sorted({epoch for epoch in value if isinstance(epoch, int)}))
 
 

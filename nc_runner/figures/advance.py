@@ -39,14 +39,13 @@ def phi_advance(
     Args:
         rows: of ``metrics.csv``, sorted by epoch.
         num_classes: C.
-        start: the epoch t0; None for the first row.
+        start: the epoch t0; None for the first one that is not the network at initialisation.
         law: ``projected`` or ``raw``.
 
     Returns:
         epochs (T,), whose first is t0, and the advance (T, C-1); NaN where a spectrum was not finite.
     """
-    if start is not None:
-        rows = rows[rows["epoch"] >= start]
+    rows = rows[rows["epoch"] >= (1 if start is None else start)]
     epochs = rows["epoch"].to_numpy(dtype=np.float64)
     values = phi(rows[list(snr_columns(num_classes))].to_numpy(dtype=np.float64), num_classes, law)
     return epochs, values - values[:1]

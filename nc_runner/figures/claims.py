@@ -16,7 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from nc_runner.figures.style import cell_name, data_set_name, loss_name, network_name
-from nc_runner.figures.summary import Summary, by_cell, terminal_phase_start, write_lines
+from nc_runner.figures.summary import Summary, by_cell, terminal_phase_start, trained, write_lines
 from nc_runner.runs.reader import Run
 from nc_runner.runs.record import COMPLETE
 
@@ -142,8 +142,11 @@ def judge(runs: Sequence[Run]) -> list[Judgement]:
 
 
 def judge_run(run: Run) -> Iterator[Judgement]:
-    """The claims about one run alone. The paper claims that L_perp is negligible for MSE only."""
-    rows = run.rows
+    """The claims about one run alone. The paper claims that L_perp is negligible for MSE only.
+
+    They are about training: a row of epoch 0, the network at initialisation, decides nothing.
+    """
+    rows = trained(run.rows)
     start = terminal_phase_start(rows)
     phase = rows.loc[rows["epoch"] >= (math.inf if start is None else start)]
     unfinished = _unfinished(run)
@@ -215,7 +218,7 @@ def _gain(accuracies: Values) -> Finding:
 
 
 def _unfinished(run: Run) -> str | None:
-    if not len(run.rows):
+    if not len(trained(run.rows)):
         return "no epoch was measured"
     if run.state == COMPLETE:
         return None

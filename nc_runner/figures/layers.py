@@ -116,9 +116,11 @@ def shown_epochs(runs: Sequence[Run]) -> list[int]:
     measured = sorted({int(epoch) for run in runs if run.layers is not None for epoch in run.layers["epoch"]})
     if len(measured) <= _EPOCHS:
         return measured
-    logs = np.log(measured)
-    targets = np.linspace(logs[0], logs[-1], _EPOCHS)
-    return sorted({measured[int(np.abs(logs - target).argmin())] for target in targets})
+    start = [epoch for epoch in measured if epoch == 0]  # at initialisation: it has no place on a log scale
+    later = measured[len(start) :]
+    logs = np.log(later)
+    targets = np.linspace(logs[0], logs[-1], _EPOCHS - len(start))
+    return start + sorted({later[int(np.abs(logs - target).argmin())] for target in targets})
 
 
 def _common_names(runs: Sequence[Run]) -> list[str]:

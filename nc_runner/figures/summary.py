@@ -25,8 +25,15 @@ TERMINAL_ACCURACY = 0.999  # the terminal phase of training starts at the first 
 _METRICS = tuple(column for column in COLUMNS if column not in ("epoch", "lr"))
 
 
+def trained(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of epochs from 1 on: without that of the network at initialisation."""
+    later: pd.DataFrame = rows.loc[rows["epoch"] >= 1]
+    return later
+
+
 def terminal_phase_start(rows: pd.DataFrame) -> int | None:
-    """The first epoch whose train accuracy is at least :data:`TERMINAL_ACCURACY`, or None."""
+    """The first epoch, from 1 on, whose train accuracy is at least :data:`TERMINAL_ACCURACY`, or None."""
+    rows = trained(rows)
     reached = rows["train_accuracy"].to_numpy() >= TERMINAL_ACCURACY
     return int(rows["epoch"].to_numpy()[reached.argmax()]) if reached.any() else None
 
@@ -64,7 +71,7 @@ def summarise(run: Run) -> Summary:
         "terminal_phase_epoch": start,
         "terminal_phase_test_accuracy": _last(at_start),
         "perp_over_ls": perp / least_squares if perp is not None and least_squares else None,
-        # spread over j of Phi(omega_j)'s advance since the terminal phase began, or else since the first row
+        # spread over j of Phi(omega_j)'s advance since the terminal phase began, or else the first epoch
         "phi_advance_cv": _finite(phi_advance_spread(rows, run.num_classes, start)),
         "phi_advance_cv_raw": _finite(phi_advance_spread(rows, run.num_classes, start, "raw")),
         **{column: _last(rows[column]) for column in _further(run)},

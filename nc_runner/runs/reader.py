@@ -201,7 +201,7 @@ def read_rows(path: Path) -> tuple[pd.DataFrame, list[str]]:
     for line in lines[1:]:
         values = parse_numbers(line.split(","), len(header))
         epoch = values[header.index("epoch")] if values else -1.0
-        if values is None or not epoch >= 1 or epoch != int(min(epoch, 2.0**53)):
+        if values is None or not epoch >= 0 or epoch != int(min(epoch, 2.0**53)):
             dropped += 1
             continue
         kept[int(epoch)] = values
@@ -246,7 +246,8 @@ def _layer_row(line: str) -> dict[str, str | int | float] | None:
         measures = {column: float(cells[column]) for column in LAYER_COLUMNS[4:]}
     except (ValueError, StopIteration, csv.Error):
         return None
-    return {**cells, **whole, **measures} if 0 < min(whole.values()) <= max(whole.values()) < 2**53 else None
+    good = whole["epoch"] >= 0 and min(whole["depth"], whole["features"]) > 0 and max(whole.values()) < 2**53
+    return {**cells, **whole, **measures} if good else None
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class TensorBoard:
 
         rows = last_rows(folder, sys.maxsize)
         begun = any(folder.glob("events.out.tfevents.*"))
-        following = int(rows[-1]["epoch"]) + 1 if rows else 1
+        following = int(rows[-1]["epoch"]) + 1 if rows else 0
         self._writer = SummaryWriter(str(folder), purge_step=following if begun else None)
         if not begun:
             for row in rows:

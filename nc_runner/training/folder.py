@@ -130,9 +130,10 @@ class RunFolder:
     def _start_weights(self) -> None:
         """Keep what the checkpoint has of the epochs to keep; say which were trained without being kept."""
         trainer = self.trainer
-        drop_weights_after(self.folder, trainer.epoch)
+        reached = trainer.epoch if trainer.epoch or trainer.step else -1  # -1: before epoch 0 was measured
+        drop_weights_after(self.folder, reached)
         wanted = weight_epochs(self.config.keep_checkpoints, trainer.analysed)
-        missing = missing_weights(self.folder, (epoch for epoch in wanted if epoch <= trainer.epoch))
+        missing = missing_weights(self.folder, (epoch for epoch in wanted if epoch <= reached))
         if trainer.epoch in missing and trainer.step == 0:
             save_weights(self.folder, trainer.epoch, trainer.network.model.state_dict())
             missing.remove(trainer.epoch)

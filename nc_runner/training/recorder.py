@@ -11,7 +11,7 @@ from typing import Protocol
 
 from nc_runner.config.schedules import weight_epochs
 from nc_runner.config.schema import Recording
-from nc_runner.measurement.measurer import Measurement
+from nc_runner.measurement.result import Measurement
 from nc_runner.runs.record import RunWriter
 from nc_runner.training.advice import disk_advice
 from nc_runner.training.checkpoint import Checkpoint, TrainerState, save_checkpoint

@@ -57,7 +57,7 @@ class Trainer:
         training: the settings of the loop.
         measurer: of the network and data set that are trained; its ``plan.refit`` decides who trains the
             classifier, the optimizer or the measurement.
-        analysed: epochs, from 1 on, that have a row.
+        analysed: epochs that have a row; 0 is the network at initialisation.
         device: where training computes; the data set is there already.
     """
 
@@ -119,19 +119,11 @@ class Trainer:
 
     def run(self, listener: Listener) -> None:
         """Train to the last epoch. Raises DivergedError, on all ranks, when a number is no longer finite."""
-        if self.refits and self.epoch == self.step == 0:
-            self._measure(listener)
+        if self.epoch == self.step == 0 and (self.refits or 0 in self.analysed):
+            self._reach(0, listener)
         while self.epoch < self.epochs:
             self._train_epoch(listener)
-            analysed = self.epoch + 1 in self.analysed
-            if analysed or self.refits:
-                began = time.perf_counter()
-                self.group.align(self.network.model.buffers())
-                measurement = self._measure(listener, with_layers=analysed)
-                if analysed:
-                    listener.measured(self._completed(measurement, time.perf_counter() - began))
-                    self.train_seconds = 0.0
-            listener.reached(self.epoch + 1)
+            self._reach(self.epoch + 1, listener)
             self.epoch += 1
             self.step = 0
             self.epoch_start = self.shuffler.get_state()
@@ -164,33 +156,53 @@ class Trainer:
         finite = math.isfinite(float(total))  # synchronises with the device, once an epoch
         self.train_seconds += time.perf_counter() - began
         if not finite:
-            self._diverged()
+            self._diverged(self.epoch + 1)
 
-    def _measure(self, listener: Listener, *, with_layers: bool = False) -> Measurement:
+    def _reach(self, epoch: int, listener: Listener) -> None:
+        """Measure the network after ``epoch``, where the schedule or a refit asks for it.
+
+        A state that is saved in between has the steps of the epoch before it, so that a resumed run measures
+        anew; the first one after epoch 0 has a step of epoch 1.
+        """
+        analysed = epoch in self.analysed
+        if analysed or self.refits:
+            began = time.perf_counter()
+            self.group.align(self.network.model.buffers())
+            measurement = self._measure(epoch, listener, with_layers=analysed)
+            if analysed:
+                listener.measured(self._completed(epoch, measurement, time.perf_counter() - began))
+                self.train_seconds = 0.0
+        listener.reached(epoch)
+
+    def _measure(self, epoch: int, listener: Listener, *, with_layers: bool) -> Measurement:
         try:
             measurement = self.measurer.measure(listener.pause, with_layers=with_layers)
         except DivergedError as error:
-            self._diverged(error)
+            self._diverged(epoch, error)
         finite = math.isfinite(measurement.row["train_loss_regularized"])
         if self.group.agree(not finite)[0]:
-            self._diverged()
+            self._diverged(epoch)
         return measurement
 
-    def _completed(self, measurement: Measurement, analysis_seconds: float) -> Measurement:
+    def _completed(self, epoch: int, measurement: Measurement, analysis_seconds: float) -> Measurement:
         """With the columns that the measurement does not know."""
-        epoch = self.epoch + 1
         row = {
             "epoch": epoch,
-            "lr": self.lr_at(epoch),
+            "lr": self.lr_at(epoch) if epoch else math.nan,  # there was no step yet
             **measurement.row,
             "train_seconds": self.train_seconds,
             "analysis_seconds": analysis_seconds,
         }
         return Measurement(row, [{"epoch": epoch, **layer} for layer in measurement.layers])
 
-    def _diverged(self, cause: DivergedError | None = None) -> NoReturn:
+    def _diverged(self, epoch: int, cause: DivergedError | None = None) -> NoReturn:
+        if epoch == 0:
+            raise DivergedError(
+                "the loss is not finite at initialisation, before the first step\n"
+                "look at the data's mean and std, and at the network's initial weights"
+            ) from cause
         raise DivergedError(
-            f"the loss is no longer finite in epoch {self.epoch + 1}, at lr={self.lr_at(self.epoch + 1):g}\n"
+            f"the loss is no longer finite in epoch {epoch}, at lr={self.lr_at(epoch):g}\n"
             f"try a smaller learning rate, such as lr={self.training.lr / 3:.2g}"
         ) from cause
 

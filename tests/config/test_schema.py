@@ -35,6 +35,11 @@ def test_weights_of_an_epoch_that_never_comes_are_an_error():
     assert error_of("epochs=5", "keep_checkpoints=[1,9]") == (
         "keep_checkpoints=[1,9]: there is no epoch 9, epochs=5\nlist epochs up to 5"
     )
+    assert error_of("keep_checkpoints=[0,1]") == (
+        "keep_checkpoints=[0,1]: the run does not stop at epoch 0, which is not measured\n"
+        "list 0 in analysis.schedule too, or leave it out"
+    )
+    assert settings_of("keep_checkpoints=[0]", "analysis.schedule=[0]").keep_checkpoints == (0,)
     assert settings_of("keep_checkpoints=[9,1]").keep_checkpoints == (1, 9)
 
 
@@ -54,7 +59,7 @@ def test_settings_cannot_change_after_they_are_checked():
         ("seed=-1", "seed"), ("threads=0", "threads"), ("precision=fp16", "precision"),
         ("device=tpu", "device"), ("device=cpu:1", "device"), ("lr_milestones=[1/0]", "lr_milestones"),
         ("lr_milestones=[-1]", "lr_milestones"), ("lr_milestones=[1.5]", "lr_milestones"),
-        ("analysis.schedule=never", "analysis.schedule"), ("analysis.schedule=[0]", "analysis.schedule"),
+        ("analysis.schedule=never", "analysis.schedule"), ("analysis.schedule=[-1]", "analysis.schedule"),
         ("analysis.schedule=[]", "analysis.schedule"), ("analysis.ridge=-1", "analysis.ridge"),
         ("data.samples_per_class=0", "data.samples_per_class"), ("data.pad=-1", "data.pad"),
         ("data.std=[0]", "data.std"), ("net.depth=21", "net.depth"), ("net.stem=big", "net.stem"),
@@ -65,7 +70,7 @@ def test_settings_cannot_change_after_they_are_checked():
         ("analysis.layers=[3]", "analysis.layers"),
         ("rank_timeout_seconds=0", "rank_timeout_seconds"),
         ("keep_checkpoints=all", "keep_checkpoints"), ("keep_checkpoints=null", "keep_checkpoints"),
-        ("keep_checkpoints=[]", "keep_checkpoints"), ("keep_checkpoints=[0]", "keep_checkpoints"),
+        ("keep_checkpoints=[]", "keep_checkpoints"), ("keep_checkpoints=[-1]", "keep_checkpoints"),
         ("keep_checkpoints=[1.5]", "keep_checkpoints"),
     ],
 )  # fmt: skip

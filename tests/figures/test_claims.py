@@ -5,11 +5,12 @@ import io
 import math
 
 import pytest
-from helpers.synthetic import write_run
+from helpers.synthetic import add_initial_row, write_run
 from rich.console import Console
 
 from nc_runner.figures import claims
 from nc_runner.figures.claims import CLAIMS_FILE, FAILS, HOLDS, INCONCLUSIVE, judge, overall, write_claims
+from nc_runner.figures.summary import summarise
 from nc_runner.figures.terminal import print_claims
 from nc_runner.runs.reader import read_run
 from nc_runner.runs.record import DIVERGED, FAILED, INTERRUPTED, RUNNING
@@ -43,6 +44,27 @@ def test_a_measure_is_judged_by_its_last_row_against_the_first_and_against_the_s
     training, phase = finding(runs, f"{column}_falls"), finding(runs, f"{column}_falls_in_phase")
     assert (training.verdict, training.number, training.reason) == (HOLDS, 0.5, "8 → 4")
     assert (phase.verdict, phase.number, phase.reason) == (FAILS, 2.0, "2 → 4")
+
+
+def test_the_network_at_initialisation_decides_no_claim_and_no_number_of_the_summary(tmp_path):
+    """Not even one that classifies every image right, as a refitted classifier of many features does."""
+    folder = write_run(tmp_path, epochs=10, change=accuracy(4))
+    (before,) = read(folder)
+    (after,) = read(add_initial_row(folder, train_accuracy=1.0, nc1=1e-9, snr_1=1e-3))
+    assert after.rows["epoch"].tolist() == list(range(11))
+    plain = [(j.claim, j.verdict, j.number, j.reason) for j in judge([before])]
+    assert [(j.claim, j.verdict, j.number, j.reason) for j in judge([after])] == plain
+    assert summarise(after) == summarise(before)
+    never = {"train_accuracy": 0.5}
+    folder = write_run(tmp_path, epochs=10, seed=1, change=never)
+    assert summarise(read(folder)[0]) == summarise(read(add_initial_row(folder, snr_1=1e-3))[0])
+
+
+def test_a_run_that_has_the_row_of_epoch_0_alone_is_inconclusive(tmp_path):
+    folder = add_initial_row(write_run(tmp_path, epochs=10, rows=1))
+    lines = (folder / "metrics.csv").read_text().splitlines()
+    (folder / "metrics.csv").write_text("\n".join(lines[:2]) + "\n")
+    assert {(j.verdict, j.reason) for j in judge(read(folder))} == {(INCONCLUSIVE, "no epoch was measured")}
 
 
 def test_no_fall_at_all_fails_and_zero_throughout_is_inconclusive(tmp_path):

@@ -1,6 +1,7 @@
 """What the figures of depth show, read back from matplotlib's artists."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.drawn import figure_of, legend_words, lines, read, written
 from helpers.synthetic import write_run
@@ -28,6 +29,13 @@ def test_a_few_epochs_far_apart_on_a_log_scale_with_the_first_and_the_last(tmp_p
     assert shown_epochs([run]) == [1, 4, 16, 64, 256]
     (short,) = read(write_run(tmp_path, seed=1, epochs=3, layers=FEW))
     assert shown_epochs([short]) == [1, 2, 3]
+
+
+def test_epoch_0_is_among_the_few_epochs(tmp_path):
+    (run,) = read(write_run(tmp_path, epochs=256, layers=FEW))
+    first = run.layers[run.layers["epoch"] == 1].assign(epoch=0)
+    run.layers = pd.concat([first, run.layers], ignore_index=True)
+    assert shown_epochs([run]) == [0, 1, 6, 40, 256]
 
 
 def test_a_line_for_each_epoch_goes_through_the_layers_in_order(tmp_path):

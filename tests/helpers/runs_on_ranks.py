@@ -24,7 +24,10 @@ SMOOTH = (
     "net=custom", "net._target_=helpers.pair.Smooth", "data.samples_per_class=12",
     "batch_size=20", "epochs=4", "progress=none", "checkpoint_seconds=0",
 )  # fmt: skip
-DROPOUT = (*SMOOTH, "net._target_=helpers.lab.TinyNetwork", "keep_checkpoints=analysed")
+DROPOUT = (
+    *SMOOTH, "net._target_=helpers.lab.TinyNetwork", "analysis.schedule=[0,1,2,3]",
+    "keep_checkpoints=analysed",
+)  # fmt: skip
 LOADER = ("data=custom", "data._target_=helpers.runs_on_ranks.digits", "data.mean=[0.5]", "data.std=[0.5]")
 
 

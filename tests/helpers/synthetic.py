@@ -80,6 +80,16 @@ def synthetic_row(
     return row
 
 
+def add_initial_row(folder: Path, **change: float) -> Path:
+    """Give a run the row of epoch 0, the network at initialisation: that of epoch 1 with these changes."""
+    path = folder / "metrics.csv"
+    header, first, *rest = path.read_text().splitlines()
+    row = dict(zip(header.split(","), first.split(","), strict=True))
+    row |= {"epoch": "0", "lr": "nan", "train_seconds": "0.0"} | {k: repr(v) for k, v in change.items()}
+    path.write_text("\n".join([header, ",".join(row.values()), first, *rest]) + "\n")
+    return folder
+
+
 def layer_rows(epoch: int, layers: Sequence[str]) -> list[dict[str, Any]]:
     """The lines of layers.csv after ``epoch``: the deeper and the later, the more collapsed."""
     return [

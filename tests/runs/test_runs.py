@@ -2,7 +2,7 @@ import json
 import math
 
 import pytest
-from helpers.synthetic import layer_rows, settings_of, synthetic_row
+from helpers.synthetic import add_initial_row, layer_rows, settings_of, synthetic_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,7 +95,7 @@ def test_damaged_lines_of_layers_are_left_out_with_a_warning(tmp_path):
     whole = writer.layers.text()
     writer.layers.append(*layer_rows(1, ["b"]))  # the later line of a layer and epoch is used
     last = whole.splitlines()[-1]
-    broken = ["no,row", '"open', last.replace("1,", "x,", 1), last.replace("1,", "0,", 1), last + ",5", ""]
+    broken = ["no,row", '"open', last.replace("1,", "x,", 1), last.replace("1,", "-1,", 1), last + ",5", ""]
     with writer.layers.path.open("a") as file:
         file.write("\n".join(broken) + "\n" + last[:30])
     run = read_run(tmp_path / "a")
@@ -225,3 +225,15 @@ def test_entries_of_a_wrong_type_are_none_or_the_default(odd):
     assert not found.trained_with_mse
     found.variant  # noqa: B018 - must not raise
     assert Record({"settings": odd}).settings == (odd if isinstance(odd, dict) else {})
+
+
+def test_the_row_of_epoch_0_is_read_with_its_layers(tmp_path):
+    folder = add_initial_row(new_run(tmp_path / "a").folder, nc1=7.5)
+    writer = RunWriter(folder, 10)
+    writer.layers.start()
+    writer.layers.append({**layer_rows(1, ["a"])[0], "epoch": 0}, *layer_rows(1, ["a"]))
+    run = read_run(folder)
+    assert run.rows["epoch"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert (run.rows["nc1"][0], run.rows["lr"].isna().sum()) == (7.5, 1)
+    assert run.layers["epoch"].tolist() == [0, 1]
+    assert run.warnings == run.layer_warnings == []

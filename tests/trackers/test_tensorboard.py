@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.lab import settings_of
+from helpers.stops import StopAfter
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nc_runner.config import values
@@ -42,6 +43,17 @@ def assert_events_are_the_rows(folder):
 
 def logged(folder):
     execute(TINY, folder, StopSignals(), trackers=[TensorBoard])
+
+
+def test_the_row_of_epoch_0_is_step_0_once_also_when_it_is_measured_again(tmp_path):
+    settings = TINY.model_copy(update={"analysis": TINY.analysis.model_copy(update={"schedule": (0, 2)})})
+    with pytest.raises(KeyboardInterrupt):
+        execute(settings, tmp_path, StopAfter(3, killed=True), trackers=[TensorBoard])
+    assert len(pd.read_csv(tmp_path / "metrics.csv")) == 1
+    execute(settings, tmp_path, StopSignals(), trackers=[TensorBoard])
+    found = read(tmp_path)
+    assert [step for step, _ in found["nc1"]] == [0, 2, 4]
+    assert np.isnan(found["lr"][0][1])
 
 
 def crash_before_checkpoint(number, folder, trackers, monkeypatch):

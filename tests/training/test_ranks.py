@@ -90,8 +90,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(ranks):
     pd.testing.assert_frame_equal(rows_of(out / "stopped"), rows_of(out / "dropout"), check_exact=True)
     one, two = weights_of(out / "stopped"), weights_of(out / "dropout")
     assert all(torch.equal(one[name], two[name]) for name in two)
-    assert kept_epochs(out / "stopped") == kept_epochs(out / "dropout") == [1, 2, 3, 4]
-    for epoch in range(1, 5):
+    assert kept_epochs(out / "stopped") == kept_epochs(out / "dropout") == [0, 1, 2, 3, 4]
+    for epoch in range(5):
         one, two = load_weights(out / "stopped", epoch), load_weights(out / "dropout", epoch)
         assert all(torch.equal(one[name], two[name]) for name in two)
 

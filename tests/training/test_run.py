@@ -20,6 +20,7 @@ from nc_runner.training import recorder
 from nc_runner.training import run as module
 from nc_runner.training.run import execute
 from nc_runner.training.signals import StopRequested, StopSignals
+from nc_runner.training.weights import kept_epochs, load_weights
 
 TINY = (
     "net=custom", "net._target_=helpers.lab.TinyNetwork", "data.samples_per_class=6",
@@ -71,6 +72,44 @@ def test_a_run_stopped_anywhere_ends_equal_to_the_last_bit(looks, whole, tmp_pat
     assert read_run_file(folder)["state"] == "complete"
     assert result(folder) == result(whole)
     assert not (folder / "checkpoint.previous.pt").exists()
+
+
+INITIAL = settings_of(*TINY, "analysis.schedule=[0,1,3]", "keep_checkpoints=analysed", "epochs=3")
+
+
+@pytest.fixture(scope="module")
+def from_initialisation(tmp_path_factory):
+    folder = folder_of(tmp_path_factory.mktemp("initial"))
+    run(folder, INITIAL)
+    return folder
+
+
+@pytest.mark.parametrize("seconds", ["0", "1e-9"])
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("looks", [0, 1, 2, 3, 5])
+def test_a_run_stopped_at_epoch_0_ends_equal_to_the_last_bit(
+    looks, killed, seconds, from_initialisation, tmp_path
+):
+    """Before, within and after its measurement, which is of two batches."""
+    folder = folder_of(tmp_path)
+    settings = INITIAL.model_copy(update={"checkpoint_seconds": float(seconds)})
+    with pytest.raises((StopRequested, KeyboardInterrupt)):
+        execute(settings, folder, StopAfter(looks, killed))
+    begun = kept_epochs(folder)
+    run(folder, settings)
+    assert result(folder) == result(from_initialisation)
+    assert pd.read_csv(folder / "metrics.csv")["epoch"].tolist() == [0, 1, 3]
+    assert kept_epochs(folder) == [0, 1, 3]
+    assert begun in ([], [0])
+    first, second = load_weights(folder, 0), load_weights(from_initialisation, 0)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_weights_of_epoch_0_are_the_initial_ones(from_initialisation):
+    initial = module.prepare(INITIAL).network.model.state_dict()
+    held = load_weights(from_initialisation, 0)
+    assert held.keys() == initial.keys()
+    assert all(torch.equal(held[name], initial[name]) for name in held)
 
 
 def test_a_truncated_checkpoint_falls_back_to_the_previous_one(begun, whole, capsys):

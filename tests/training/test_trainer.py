@@ -8,9 +8,9 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from nc_runner.columns import TIME_COLUMNS
 from nc_runner.errors import DivergedError
+from nc_runner.measurement.losses import cross_entropy, mse
 from nc_runner.measurement.measurer import MeasurementPlan, Measurer
 from nc_runner.networks import Network, resnet
-from nc_runner.measurement.losses import cross_entropy, mse
 from nc_runner.training.run import build_trainer
 from nc_runner.training.trainer import Trainer
 
@@ -60,6 +60,32 @@ def test_rows_come_for_the_analysed_epochs_alone():
     rows = rows_of(trainer_of("epochs=6", "analysis.schedule=[1,4]"))
     assert [row["epoch"] for row in rows] == [1, 4, 6]
     assert all(row["train_seconds"] > 0 < row["analysis_seconds"] for row in rows)
+
+
+@pytest.mark.parametrize("classifier", ["gradient", "least_squares"])
+def test_epoch_0_is_the_network_before_the_first_step_and_moves_no_other_row(classifier):
+    overrides = ("epochs=3", f"classifier={classifier}", "analysis.metrics=all", "analysis.batch_size=20")
+    initial = trainer_of(*overrides).measurer.measure().row
+    plain = rows_of(trainer_of(*overrides))
+    begun, passes = trainer_of(*overrides, "analysis.schedule=[0,1,2,3]"), []
+    respond = begun.measurer.forward.respond
+    object.__setattr__(begun.measurer.forward, "respond", lambda *a: passes.append(1) or respond(*a))
+    rows = rows_of(begun)
+    assert without_times(rows[1:]) == without_times(plain)
+    assert len(passes) == 2 * 4  # both splits once: a refit at the start is the measurement
+    first = rows[0]
+    assert math.isnan(first["lr"])
+    assert (first["epoch"], first["train_seconds"]) == (0, 0.0)
+    assert first["analysis_seconds"] > 0 < rows[1]["train_seconds"]
+    assert {key: first[key] for key in initial} == initial
+
+
+def test_a_network_that_is_not_finite_at_initialisation_is_said_to_be():
+    trainer = trainer_of("epochs=3", "analysis.schedule=[0]")
+    with torch.no_grad():
+        trainer.network.classifier.weight.fill_(math.nan)
+    with pytest.raises(DivergedError, match=r"not finite at initialisation, before the first step\n"):
+        rows_of(trainer)
 
 
 @pytest.mark.parametrize("loss", [mse, cross_entropy])
