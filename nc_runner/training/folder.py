@@ -147,6 +147,7 @@ class RunFolder:
             settings=self.config.model_dump(mode="json", by_alias=True),
             identity=identity(self.config),
             num_classes=dataset.num_classes,
+            image_shape=dataset.train.shape[1:],  # channels, height, width, padding included
             train_images=len(dataset.train),
             test_images=len(dataset.test),
             features=network.classifier.in_features,

@@ -9,8 +9,8 @@ from helpers.lab import few_images, trainer_of
 from nc_runner.columns import TIME_COLUMNS, metric_columns, snr_columns, wider_columns
 from nc_runner.data.dataset import Split
 from nc_runner.errors import DivergedError
-from nc_runner.measurement.measurer import ridge_value
 from nc_runner.measurement.losses import cross_entropy, mse
+from nc_runner.measurement.measurer import ridge_value
 
 
 def measurer_of(*overrides, **ingredients):

@@ -12,8 +12,8 @@ from helpers.settings import settings_of
 from nc_runner.config.schema import LOSSES as KNOWN
 from nc_runner.config.schema import CustomLoss
 from nc_runner.errors import ConfigError
-from nc_runner.training import losses
 from nc_runner.measurement.losses import cross_entropy, mse
+from nc_runner.training import losses
 from nc_runner.training.losses import build_loss, check_loss
 
 OUTPUTS, LABELS = (

@@ -17,9 +17,11 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from nc_runner.commands.hydra_app.messages import explain
 from nc_runner.commands.hydra_app.settings import settings_of
 from nc_runner.config.identity import folder_name
 from nc_runner.config.schema import Config
+from nc_runner.errors import ConfigError, NCRunnerError
 
 CONFIG_MODULE, CONFIG_NAME = "nc_runner.conf", "config"
 _FOLDER_RULE = "${nc_run_folder:}"  # conf/config.yaml: hydra.sweep.subdir
@@ -48,6 +50,17 @@ def compose(app: Any, overrides: Sequence[str], *, sweep: bool = False) -> DictC
         config_name=CONFIG_NAME, overrides=list(overrides), run_mode=mode, with_log_configuration=True
     )
     return composed
+
+
+def composed_settings(overrides: Sequence[str]) -> Config:
+    """The checked settings of ``nc-run OVERRIDES``, for another command. Raises ConfigError."""
+    with session() as app:
+        try:
+            return settings_of(compose(app, overrides))
+        except NCRunnerError:
+            raise
+        except Exception as error:  # whatever Hydra finds wrong
+            raise ConfigError(explain(error)) from error
 
 
 def single_job(config: DictConfig, overrides: Sequence[str]) -> Job:

@@ -1,0 +1,123 @@
+"""What ``nc-measure`` writes: a table, JSON or CSV on stdout, and a run folder."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nc_runner.columns import WIDER_COLUMNS, is_custom_name
+from nc_runner.commands.ending import complain
+from nc_runner.commands.measure_sources import Task
+from nc_runner.errors import ConfigError
+from nc_runner.measurement.result import Measurement
+from nc_runner.runs.measured import MeasuredFolder
+
+SHOWN = ("nc1", "nc2_equiangular_means", "nc3_self_duality", "nc4_ncc_mismatch", "perp_share",
+         "train_accuracy", "test_accuracy")  # fmt: skip  # of a series, in a table
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A task that is done, with the epoch of its row."""
+
+    task: Task
+    epoch: int
+    measurement: Measurement
+
+    @property
+    def row(self) -> dict[str, float]:
+        """With the epoch, where the source tells it."""
+        row = self.measurement.row
+        return row if self.task.epoch is None else {**row, "epoch": self.epoch}
+
+
+def with_epochs(tasks: Sequence[Task]) -> list[int]:
+    """The epochs of a series: those of its sources where they rise, else 1, 2, ..."""
+    epochs = [task.epoch for task in tasks]
+    known = [epoch for epoch in epochs if epoch is not None]
+    rising = len(known) == len(epochs) and all(a < b for a, b in itertools.pairwise(known))
+    return known if rising else list(range(1, len(tasks) + 1))
+
+
+def print_all(done: Sequence[Measured], *, as_json: bool, as_csv: bool) -> None:
+    """On stdout; cautions go to stderr unless they are in the table."""
+    if as_json:
+        _print_json(done)
+    elif as_csv:
+        _print_csv(done)
+    elif len(done) == 1:
+        print(done[0].measurement)
+        return
+    else:
+        _print_series(done)
+    for one in done:
+        for caution in one.measurement.cautions:
+            complain("nc-measure", f"{one.task.label}: {caution}")
+
+
+def _print_json(done: Sequence[Measured]) -> None:
+    entries = []
+    for one in done:
+        row: dict[str, object] = {name: _finite(value) for name, value in one.row.items()}
+        if one.measurement.layers:
+            row["layers"] = [{k: _finite(v) for k, v in layer.items()} for layer in one.measurement.layers]
+        entries.append(row)
+    labelled = [{"source": one.task.label, **row} for one, row in zip(done, entries, strict=True)]
+    print(json.dumps(entries[0] if len(entries) == 1 else labelled, indent=2))
+
+
+def _finite(value: object) -> object:
+    """JSON knows neither NaN nor infinity: they are null and a text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def _print_csv(done: Sequence[Measured]) -> None:
+    columns = list(dict.fromkeys(name for one in done for name in one.measurement.row))
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["source", *columns])
+    for one in done:
+        row = one.row
+        writer.writerow([one.task.label, *(row.get(name, "") for name in columns)])
+
+
+def _print_series(done: Sequence[Measured]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    names = [name for name in SHOWN if any(not math.isnan(one.measurement.row[name]) for one in done)]
+    table.add_column("source", overflow="fold")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in done:
+        row = one.measurement.row
+        table.add_row(Text(one.task.label), *(f"{row[name]:.4g}" for name in names))
+    console = Console(no_color=True, highlight=False, width=None if sys.stdout.isatty() else 200)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    print("all columns: --csv, --json")
+
+
+def write_folder(folder: Path, done: Sequence[Measured], ridge: str | float, *, overwrite: bool) -> None:
+    """Write the rows as a run folder. Raises RunFolderError."""
+    first = done[0]
+    same = {len(one.measurement.row) for one in done}
+    if len(same) > 1:
+        raise ConfigError("--out: the sources have different classes or columns\nmeasure them apart")
+    row = first.measurement.row
+    custom = [name for name in row if is_custom_name(name)]
+    further = [name for name in row if name in WIDER_COLUMNS] + custom
+    source = replace(first.task.source, epochs=done[-1].epoch)
+    with MeasuredFolder(folder, source, further, custom=custom, ridge=ridge, overwrite=overwrite) as written:
+        for one in done:
+            written.add(one.epoch, one.measurement.row, one.measurement.layers)
