@@ -49,11 +49,13 @@ _CORE = (
     Column("epoch", "epochs done: the row describes the network after that epoch; 0: at initialisation, "
            "before the first step"),
     Column("lr", "learning rate of the epoch's last step", nan="epoch is 0: there was no step yet"),
-    Column("train_loss", "the chosen loss, over the whole train set in eval mode"),
+    Column("train_loss", "the chosen loss, over the measured train images in eval mode: all, or "
+           "`analysis.samples`"),
     Column("train_loss_regularized", "with the penalty of weight decay",
            "train_loss + wd/2 · sum of the squares of all parameters"),
     Column("train_accuracy", "share of train images classified right"),
-    Column("test_loss", "the chosen loss, over the whole test set in eval mode"),
+    Column("test_loss", "the chosen loss, over the measured test images in eval mode: all, or at most "
+           "`analysis.samples`"),
     Column("test_accuracy", "share of test images classified right"),
     Column("nc1", "variability within the classes, in the directions of the class means",
            "Tr(Sigma_W Sigma_B^+) / C", f"{_PHD}; {_HPD}", "0", _MEANS),

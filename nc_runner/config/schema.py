@@ -77,6 +77,9 @@ class CustomLoss(Loss):
 
 class Analysis(Group):
     schedule: Schedule = setting("every, paper, or a list of epochs; 0: at initialisation", neutral="every")
+    samples: int | None = setting(
+        "train images measured, as many of each class, and test images at most; null: all", neutral=None, ge=2
+    )
     ridge: Annotated[str | float, values.ridge] = setting(
         "lambda of the decomposition: objective, notebook, or a number", neutral="objective"
     )

@@ -55,6 +55,7 @@ def validate(settings: dict[str, Any]) -> Config:
     _check_ood(config.analysis)
     _check_objective(config.objective, config.analysis)
     _check_kept(config)
+    _check_samples(config)
     mean, std = config.data.mean, config.data.std
     if mean is not None and std is not None and len(mean) != len(std):
         raise ConfigError("data.mean and data.std differ in length\ngive one number per channel for each")
@@ -192,4 +193,14 @@ def _check_kept(config: Config) -> None:
         raise ConfigError(
             f"keep_checkpoints={shown(keep)}: the run does not stop at epoch 0, which is not measured\n"
             "list 0 in analysis.schedule too, or leave it out"
+        )
+
+
+def _check_samples(config: Config) -> None:
+    """A refit takes the statistics of the measurement: of a subset it would train another classifier."""
+    if config.analysis.samples is not None and config.classifier == "least_squares":
+        raise ConfigError(
+            f"analysis.samples={config.analysis.samples} does not go with classifier=least_squares, "
+            "which is refitted to the features of all train images\n"
+            "leave analysis.samples out, or give classifier=gradient"
         )

@@ -22,6 +22,7 @@ from nc_runner.data.loaders import load_raw
 from nc_runner.data.ood import load_ood
 from nc_runner.data.raw import RawSplit
 from nc_runner.data.streaming import BLOCK, StreamedSplit, channel_moments, fits, worker_count
+from nc_runner.data.subset import balanced_subset, measured_test, measured_train
 from nc_runner.errors import ConfigError
 
 
@@ -47,8 +48,8 @@ class Split:
     def to(self, device: torch.device | str) -> Split:
         return Split(self.images.to(device), self.labels.to(device))
 
-    def part(self, rows: slice) -> Split:
-        """Some of the images, neighbours."""
+    def part(self, rows: slice | Tensor) -> Split:
+        """Some of the images: neighbours, or those of the indices (M,)."""
         return Split(self.images[rows], self.labels[rows])
 
     def batches(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -155,23 +156,27 @@ def load_dataset(
     )
 
 
-def balanced_subset(
-    labels: NDArray[np.int64], num_classes: int, per_class: int, seed: int
-) -> NDArray[np.int64]:
-    """Indices of ``per_class`` images of every class, drawn with ``seed``, in the order of the file."""
-    counts = np.bincount(labels, minlength=num_classes)
-    smallest = int(counts.argmin())
-    if per_class > counts[smallest]:
-        raise ConfigError(
-            f"data.samples_per_class={per_class}, but class {smallest} has {counts[smallest]} images\n"
-            f"give data.samples_per_class={counts[smallest]} or less, or null for all images"
-        )
-    generator = torch.Generator().manual_seed(seed)
-    taken = []
-    for label in range(num_classes):
-        members = np.flatnonzero(labels == label)
-        taken.append(members[torch.randperm(len(members), generator=generator)[:per_class].numpy()])
-    return np.sort(np.concatenate(taken))
+def analysed_part(dataset: Dataset, samples: int | None, seed: int) -> Dataset:
+    """What a measurement sees of a data set: ``samples`` of its train images, at most as many test images.
+
+    Class-balanced, drawn with ``seed`` alone, in the data set's order: the same at every epoch and in every
+    process. None: all. Of out-of-distribution images, which have no classes, at most ``samples`` are drawn.
+
+    Raises ConfigError where the train set does not have so many, or a class would have fewer than 2.
+    """
+    if samples is None:
+        return dataset
+    train, test = (split.labels.cpu().numpy() for split in (dataset.train, dataset.test))
+    classes, ood = dataset.num_classes, dataset.ood
+    if ood is not None:
+        drawn = torch.randperm(len(ood), generator=torch.Generator().manual_seed(seed))[:samples]
+        ood = ood[drawn.sort().values.to(ood.device)]
+    return replace(
+        dataset,
+        train=dataset.train.part(torch.from_numpy(measured_train(train, classes, samples, seed))),
+        test=dataset.test.part(torch.from_numpy(measured_test(test, classes, samples, seed))),
+        ood=ood,
+    )
 
 
 def _per_channel(numbers: tuple[float, ...], key: str, channels: int) -> tuple[float, ...]:

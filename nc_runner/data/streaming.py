@@ -55,9 +55,10 @@ class StreamedSplit:
     def to(self, device: torch.device | str) -> StreamedSplit:
         return replace(self, labels=self.labels.to(device))
 
-    def part(self, rows: slice) -> StreamedSplit:
-        """Some of the images, neighbours."""
-        return replace(self, rows=self.rows[rows], labels=self.labels[rows])
+    def part(self, rows: slice | Tensor) -> StreamedSplit:
+        """Some of the images: neighbours, or those of the indices (M,)."""
+        chosen = rows if isinstance(rows, slice) else rows.cpu().numpy()
+        return replace(self, rows=self.rows[chosen], labels=self.labels[rows])
 
     def batches(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """For each row of ``indices`` (steps, B): images (B, C, H, W) uint8 and labels (B,) on the device."""

@@ -13,7 +13,7 @@ import torch
 from nc_runner.columns import wider_columns
 from nc_runner.config.schedules import analysed_epochs
 from nc_runner.config.schema import Config
-from nc_runner.data.dataset import Dataset, load_dataset
+from nc_runner.data.dataset import Dataset, analysed_part, load_dataset
 from nc_runner.distributed.data_parallel import synchronised
 from nc_runner.distributed.group import ALONE, Group
 from nc_runner.distributed.torchrun import place
@@ -149,14 +149,14 @@ def build_trainer(config: Config, dataset: Dataset, device: torch.device, group:
     if config.sync_batchnorm and group.world_size > 1:
         synchronised(network.model, device)
     with memory_advice(config.batch_size, config.analysis.batch_size):
-        measurer = _measurer(config, network, dataset, device, group)
+        dataset = dataset.to(device)
+        measured = analysed_part(dataset, config.analysis.samples, config.seed)
+        measurer = _measurer(config, network, measured, group)
         epochs = analysed_epochs(config.analysis.schedule, config.epochs)
-        return Trainer(config, measurer, epochs, device)
+        return Trainer(config, measurer, epochs, device, dataset)
 
 
-def _measurer(
-    config: Config, network: Network, dataset: Dataset, device: torch.device, group: Group
-) -> Measurer:
+def _measurer(config: Config, network: Network, dataset: Dataset, group: Group) -> Measurer:
     analysis = config.analysis
     refit = config.classifier == "least_squares"
     plan = MeasurementPlan(
@@ -172,7 +172,7 @@ def _measurer(
     layers = find_layers(network.model, analysis.layers, lambda: network.model(black), len(black))
     if refit:
         check_refitted(layers, network.classifier)
-    return Measurer(network, dataset.to(device), build_loss(config.loss), plan, layers, group)
+    return Measurer(network, dataset, build_loss(config.loss), plan, layers, group)
 
 
 @contextmanager

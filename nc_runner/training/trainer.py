@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nc_runner.config.schedules import milestone_epochs, step_decay
 from nc_runner.config.schema import Training
+from nc_runner.data.dataset import Dataset
 from nc_runner.distributed.data_parallel import parallel
 from nc_runner.errors import DivergedError
 from nc_runner.measurement.measurer import Measurer
@@ -55,19 +56,25 @@ class Trainer:
 
     Args:
         training: the settings of the loop.
-        measurer: of the network and data set that are trained; its ``plan.refit`` decides who trains the
+        measurer: of the network that is trained; its ``plan.refit`` decides who trains the
             classifier, the optimizer or the measurement.
         analysed: epochs that have a row; 0 is the network at initialisation.
         device: where training computes; the data set is there already.
+        dataset: what is trained on; None: the data set that is measured.
     """
 
     def __init__(
-        self, training: Training, measurer: Measurer, analysed: Collection[int], device: torch.device
+        self,
+        training: Training,
+        measurer: Measurer,
+        analysed: Collection[int],
+        device: torch.device,
+        dataset: Dataset | None = None,
     ) -> None:
         self.training = training
         self.measurer = measurer
         self.network = measurer.network
-        self.dataset = measurer.dataset
+        self.dataset = measurer.dataset if dataset is None else dataset
         self.loss_function = measurer.loss_function
         self.group = measurer.group
         self.device = device

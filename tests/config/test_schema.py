@@ -69,6 +69,7 @@ def test_settings_cannot_change_after_they_are_checked():
         ("progress=loud", "progress"), ("data.mean=[a]", "data.mean"),
         ("analysis.layers=[3]", "analysis.layers"),
         ("rank_timeout_seconds=0", "rank_timeout_seconds"),
+        ("analysis.samples=1", "analysis.samples"), ("analysis.samples=2.5", "analysis.samples"),
         ("keep_checkpoints=all", "keep_checkpoints"), ("keep_checkpoints=null", "keep_checkpoints"),
         ("keep_checkpoints=[]", "keep_checkpoints"), ("keep_checkpoints=[-1]", "keep_checkpoints"),
         ("keep_checkpoints=[1.5]", "keep_checkpoints"),

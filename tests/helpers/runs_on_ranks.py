@@ -28,6 +28,7 @@ DROPOUT = (
     *SMOOTH, "net._target_=helpers.lab.TinyNetwork", "analysis.schedule=[0,1,2,3]",
     "keep_checkpoints=analysed",
 )  # fmt: skip
+SUBSET = (*SMOOTH, "analysis.samples=33", "analysis.batch_size=10", "data.resident=false")
 LOADER = ("data=custom", "data._target_=helpers.runs_on_ranks.digits", "data.mean=[0.5]", "data.std=[0.5]")
 
 
@@ -47,6 +48,7 @@ def runs() -> dict[str, tuple]:
     return {
         "whole": ("whole", SMOOTH, StopSignals()),
         "whole with dropout": ("dropout", DROPOUT, StopSignals()),
+        "subset": ("subset", SUBSET, StopSignals()),
         "missing on rank 1": ("missing", (*SMOOTH, *LOADER, "+data.options.wrong=raises"), StopSignals()),
         "other data on rank 1": ("other", (*SMOOTH, *LOADER, "+data.options.wrong=differs"), StopSignals()),
         "damaged": ("damaged", SMOOTH, StopSignals()),

@@ -47,7 +47,9 @@ def test_only_rank_0_touches_the_folder_and_prints(ranks):
     assert not (out / "never-made").exists()
     names = {path.name for path in (out / "whole").iterdir()}
     assert names == {"metrics.csv", "run.json", "checkpoint.pt", "nc-run.log"}
-    assert printed.count("2 ranks, each with 10 of the 20 images of a step\n") == 3  # whole, diverged, left
+    assert (
+        printed.count("2 ranks, each with 10 of the 20 images of a step\n") == 4
+    )  # whole, subset, diverged, left
     assert printed.count("images of a step; batch norm sees 10") == 3  # dropout, stopped, resumed
     record = read_run_file(out / "whole")
     assert (record["state"], record["processes"]) == ("complete", [{"from_epoch": 0, "processes": 2}])
@@ -58,6 +60,12 @@ def test_the_rows_are_those_of_one_process(ranks, tmp_path):
     two, one = rows_of(ranks[0] / "whole"), rows_of(tmp_path)
     residuals = two.pop("mse_residual") - one.pop("mse_residual")
     assert (residuals.abs() < 1e-12).all()
+    pd.testing.assert_frame_equal(two, one, rtol=1e-9, atol=1e-12)
+
+
+def test_a_streamed_subset_gives_the_rows_of_one_process_with_resident_images(ranks, tmp_path):
+    execute(settings_of(*script.SUBSET, "data.resident=true"), tmp_path, StopSignals())
+    two, one = (rows_of(f).drop(columns="mse_residual") for f in (ranks[0] / "subset", tmp_path))
     pd.testing.assert_frame_equal(two, one, rtol=1e-9, atol=1e-12)
 
 
