@@ -20,8 +20,8 @@ def nc1_bias(stats: ClassStatistics) -> float:
 
         measured / true = (1 - 1/n) (1 - mean over directions of Tr(Sigma_W) / (n s^2)), s as measured,
 
-    with the harmonic mean of the class sizes for n. docs/measure.md compares it with simulations. Where the
-    measured spread of the means is all due to errors, the share is 1.
+    with the harmonic mean of the class sizes for n. docs/measure.md compares it with simulations: it is right
+    to about a tenth up to a half, and too small beyond.
 
     The statistics must hold samples of all classes.
     """
@@ -45,8 +45,13 @@ def cautions(stats: ClassStatistics) -> list[str]:
         )
     elif (bias := nc1_bias(stats)) > BIAS_TO_TELL:
         smallest = int(stats.counts.min())
+        size = (
+            f"about {bias:.0%} too low"
+            if bias < 0.5
+            else "less than half of what it would be with many samples"
+        )
         found.append(
-            f"NC1 is about {bias:.0%} too low: class means of few samples (smallest class: {smallest}) "
+            f"NC1 is {size}: class means of few samples (smallest class: {smallest}) "
             "seem further apart than they are"
         )
     if stats.total - stats.num_classes < stats.dim:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -58,7 +59,7 @@ class Measurement:
         if self.layers:
             heads = list(self.layers[0])
             parts.append(_text(heads, self.layer_lines(), numbers=range(1, len(heads)), width=2 * _WIDTH))
-        parts += [f"caution: {caution}" for caution in self.cautions]
+        parts += [textwrap.fill(f"caution: {caution}", _WIDTH) for caution in self.cautions]
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:

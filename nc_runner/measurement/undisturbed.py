@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,7 +21,7 @@ def undisturbed(model: nn.Module, device: torch.device | str | None) -> Iterator
     """Inside, a model is in eval mode and on ``device``; after, all is as before, whatever happened.
 
     Also inside: no gradients, no autocast, no TF32, nothing compiled (compiled code calls no hooks), and a
-    random state that nothing outside sees.
+    random state that nothing outside sees: that of torch, NumPy and Python.
 
     Args:
         device: None for where the model is.
@@ -38,7 +40,7 @@ def undisturbed(model: nn.Module, device: torch.device | str | None) -> Iterator
     gpus = {tensor.device.index for tensor in tensors if tensor.device.type == "cuda"}
     gpus |= {place.index or 0} if place.type == "cuda" else set()
     with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=sorted(gpus)))
+        stack.enter_context(random_state_kept(*sorted(gpus)))
         stack.enter_context(torch.no_grad())
         stack.enter_context(full_precision(place))
         if any(getattr(module, _COMPILED, None) is not None for module in model.modules()):
@@ -49,6 +51,18 @@ def undisturbed(model: nn.Module, device: torch.device | str | None) -> Iterator
         stack.callback(_restore, modes)
         model.eval()
         yield place
+
+
+@contextmanager
+def random_state_kept(*gpus: int) -> Iterator[None]:
+    """After, the generators of torch (the CPU's and those of these GPUs), NumPy and Python are as before."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=gpus):
+            yield
+    finally:
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
 
 
 def _device(device: torch.device | str | None, home: torch.device) -> torch.device:

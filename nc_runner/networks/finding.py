@@ -130,7 +130,8 @@ def _carries_marker(classifier: nn.Linear, call: Call) -> bool:
     markers: list[Tensor] = []
 
     def plant(_: nn.Module, args: object, output: Tensor) -> Tensor:
-        marker = torch.linspace(-2, 3, output.numel(), dtype=output.dtype, device=output.device)
+        # large numbers, so that a clamp shows; float16 holds them
+        marker = torch.linspace(-2e4, 3e4, output.numel(), dtype=output.dtype, device=output.device)
         markers.append(marker.clone())
         return marker.reshape(output.shape)
 
