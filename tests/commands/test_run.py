@@ -65,7 +65,7 @@ def test_a_finished_run_says_which_weights_it_did_not_keep_and_how_to_get_them(f
     sweep = nc_run("-m", *FAST, "keep_checkpoints=[2]", cwd=folder)
     first, second = sweep.stdout.splitlines()[:2]
     assert first == "already complete: 1 of 1 runs"
-    assert second.startswith("1 of them lack weights that keep_checkpoints asks for: ")
+    assert second.startswith("without weights that keep_checkpoints asks for: 1 of them; ")
     assert not (only_run(folder) / "weights").exists()
 
 

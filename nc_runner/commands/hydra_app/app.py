@@ -171,8 +171,8 @@ def _lead_sweep(sweep: Sweep, todo: Sequence[Job], task: Task) -> int:
             show(f"already complete: {len(planned) - len(todo)} of {len(planned)} runs")
         if lacking := sweep.lacking_weights(todo):
             show(
-                f"{lacking} of them lack weights that keep_checkpoints asks for: "
-                "they are kept only while a run trains; overwrite=true trains it again"
+                f"without weights that keep_checkpoints asks for: {lacking} of them; "
+                "it keeps them only while a run trains; overwrite=true trains it again"
             )
         try:
             sweep.launch(todo, task)
