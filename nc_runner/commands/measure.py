@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -105,9 +106,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(arguments: list[str]) -> int:
-    chosen = parser().parse_intermixed_args(arguments)
-    sources = [source for source in chosen.sources if not is_setting(source)]
-    settings = [source for source in chosen.sources if is_setting(source)]
+    settings = [argument for argument in arguments if is_setting(argument)]  # also after --weights FILE ...
+    chosen = parser().parse_intermixed_args([argument for argument in arguments if argument not in settings])
+    sources = chosen.sources
     check_arguments(chosen, sources, settings)
 
     if chosen.out is not None and not chosen.overwrite and chosen.out.is_dir() and any(chosen.out.iterdir()):
@@ -137,24 +138,23 @@ def _carry_out(chosen: argparse.Namespace, sources: list[str], settings: list[st
     return DONE
 
 
-def is_setting(source: str) -> bool:
-    """Whether an argument is a setting such as data=digits, not a path."""
-    return "=" in source and not Path(source).exists()
+def is_setting(argument: str) -> bool:
+    """Whether an argument is a setting of the data, such as data=digits."""
+    return re.match(r"\+{0,2}(data(\.[\w.]+)?|seed)=", argument) is not None and not Path(argument).exists()
 
 
 def check_arguments(chosen: argparse.Namespace, sources: list[str], settings: list[str]) -> None:
     """Raise ConfigError for arguments that do not go together, or that nothing would use."""
-    for setting in settings:
-        if not setting.startswith(("data=", "data.", "+data.", "seed=")):
-            raise ConfigError(
-                f"{setting} is no setting of the data\ngive data=NAME, data.KEY=VALUE, seed=N, or flags"
-            )
     if chosen.model is None:
         if not sources:
             raise ConfigError(
                 "nothing to measure\ngive a features file, a run folder, or --model with data=NAME"
             )
         for path in map(Path, sources):
+            if not path.exists() and "=" in str(path):
+                raise ConfigError(
+                    f"{path} is no setting of the data\ngive data=NAME, data.KEY=VALUE, seed=N, or flags"
+                )
             if not path.exists():
                 raise ConfigError(f"there is no file or folder {path}")
         for flag, given in (("--weights", chosen.weights), ("--classifier", chosen.classifier)):

@@ -89,6 +89,7 @@ class MeasuredFolder:
     def __enter__(self) -> MeasuredFolder:
         from filelock import FileLock, Timeout
 
+        locked_before = (self.folder / LOCK_FILE).exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._held.enter_context(FileLock(self.folder / LOCK_FILE, timeout=PATIENCE))
@@ -100,6 +101,8 @@ class MeasuredFolder:
             self._clear()
         except BaseException:
             self._held.close()
+            if not locked_before:
+                (self.folder / LOCK_FILE).unlink(missing_ok=True)
             raise
         return self
 

@@ -1,0 +1,204 @@
+"""nc-measure, the command: sources, output, exit codes, messages."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers.process import nc_run
+from torch import nn
+
+from nc_runner.commands import measure
+from nc_runner.runs.reader import read_run
+
+MODEL = """
+import torch
+from torch import nn
+
+def make(num_classes, in_channels, image_size):
+    torch.manual_seed(0)
+    inputs = in_channels * image_size**2
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 16), nn.ReLU(), nn.Linear(16, num_classes))
+"""
+
+
+def command(*arguments):
+    return measure.main([*map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of three epochs on digits whose weights are all kept."""
+    folder = tmp_path_factory.mktemp("trained")
+    result = nc_run("epochs=3", "keep_checkpoints=analysed", "progress=none", "hydra.run.dir=run", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "run"
+
+
+@pytest.fixture
+def features(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    content = {"features": rng.normal(size=(300, 4)) + 4 * np.eye(3, 4)[labels], "labels": labels}
+    np.savez(tmp_path / "f.npz", weight=np.eye(3, 4), **content)
+    return tmp_path / "f.npz"
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    for module in ("model", "mine"):  # of another test's folder
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    (tmp_path / "model.py").write_text(MODEL)
+    return tmp_path
+
+
+def row_of_json(capsys):
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_run_is_measured_as_it_measured_itself(trained, capsys):
+    assert command(trained, "--json", "--batch-size", 1500) == 0
+    row, own = row_of_json(capsys), read_run(trained).rows.iloc[-1]
+    assert row["epoch"] == 3
+    for name, value in own.items():
+        if name not in ("lr", "train_seconds", "analysis_seconds"):
+            assert row[name] == pytest.approx(value, rel=1e-4, abs=1e-9), name
+
+
+def test_all_kept_epochs_become_a_run_folder_with_other_metrics_and_layers(trained, in_folder, capsys):
+    assert command(trained, "--epoch", "all", "--out", "again", "--metrics", "all", "--layers", "layer*") == 0
+    assert "3 rows in again: nc-plot again" in capsys.readouterr().out
+    again, own = read_run(in_folder / "again"), read_run(trained)
+    assert again.rows["epoch"].tolist() == [1, 2, 3]
+    assert again.rows["nc1"].to_numpy() == pytest.approx(own.rows["nc1"].to_numpy(), rel=1e-4)
+    assert "nc1_cdnv" in again.rows
+    assert again.layers is not None
+    assert len(again.layers) == 9
+    assert again.cell == own.cell
+    assert not again.warnings
+    assert again.state == "complete"
+
+
+def test_a_run_is_measured_on_other_data_with_its_own_normalisation(trained, in_folder, capsys):
+    images = np.random.default_rng(0).integers(0, 255, (40, 8, 8), dtype=np.uint8)
+    labels = np.arange(40) % 10
+    np.savez("other.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    assert command(trained, "data=npz", "data.options.file=other.npz", "--json") == 0
+    assert row_of_json(capsys)["train_accuracy"] < 0.5
+
+
+def test_a_model_with_weights_and_a_series_of_them(in_folder, capsys):
+    torch.manual_seed(1)
+    for epoch in (2, 10):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        torch.save(model.state_dict(), f"epoch-{epoch}.pt")
+    weights = ("--weights", "epoch-2.pt", "epoch-10.pt")
+    assert command("--model", "model.py:make", *weights, "data=digits", "--out", "mine", "--loss", "mse") == 0
+    captured = capsys.readouterr()
+    assert "epoch-10.pt" in captured.out
+    run = read_run(in_folder / "mine")
+    assert run.rows["epoch"].tolist() == [2, 10]
+    assert run.cell == ("make", "digits", "mse")
+
+
+def test_json_and_csv_hold_every_column_and_no_caution(features, capsys):
+    assert command(features, "--json") == 0
+    captured = capsys.readouterr()
+    row = json.loads(captured.out)
+    assert row["test_accuracy"] is None
+    assert command(features, "--csv") == 0
+    (line,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert {
+        name: float(value) for name, value in line.items() if name not in ("source", "analysis_seconds")
+    } == (
+        pytest.approx(
+            {n: np.nan if v is None else v for n, v in row.items() if n != "analysis_seconds"}, nan_ok=True
+        )
+    )
+
+
+def test_the_table_of_one_source_and_of_several(features, capsys):
+    assert command(features) == 0
+    assert capsys.readouterr().out.startswith("3 classes, 4 features, 300 train samples\n\ncolumn ")
+    assert command(features, features) == 0
+    out = capsys.readouterr().out
+    assert out.count("f.npz") == 2
+    assert out.endswith("all columns: --csv, --json\n")
+
+
+def test_custom_metrics(features, in_folder, capsys):
+    (in_folder / "mine.py").write_text("def total(stats, weight, bias): return stats.total\n")
+    assert command(features, "--custom", "seen=mine.py:total", "--json", "--out", "out") == 0
+    assert row_of_json(capsys)["seen"] == 300
+    assert read_run(in_folder / "out").rows["seen"].tolist() == [300]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to measure\ngive a features file"),
+        (["absent.npz"], "there is no file or folder absent.npz"),
+        (["."], "is not a run folder"),
+        (["f.npz", "lr=0.1"], "lr=0.1 is no setting of the data"),
+        (["f.npz", "data=digits"], "data=digits has no meaning for a features file"),
+        (["f.npz", "--layers", "a"], "--layers has no meaning for a features file"),
+        (["f.npz", "--weights", "w.pt"], "--weights needs --model"),
+        (["f.npz", "--epoch", "3"], "--epoch needs a run folder"),
+        (["f.npz", "--metrics", "nc1_cdvn"], "did you mean nc1_cdnv"),
+        (["f.npz", "--metrics", "test_nc1"], "test_nc1 needs test features"),
+        (["f.npz", "--ridge", "auto"], "ridge=auto is unknown"),
+        (["f.npz", "--min-samples", "0"], "min_samples=0 must be"),
+        (["f.npz", "--custom", "a"], "--custom a is not valid"),
+        (["f.npz", "--device", "cuda:9"], "device=cuda:9"),
+        (["f.npz", "--threads", "0"], "--threads must be at least 1"),
+        (["f.npz", "--out", "full"], "--out full is not empty"),
+        (["f.npz", "--out", "full", "--overwrite"], "full is not empty\nchoose a new folder"),
+        (["--model", "model.py:make"], "--model needs data"),
+        (["--model", "model.py:make", "data=digit"], "data=digit: there is no such option; did you"),
+        (["--model", "model.py:make", "data=digits", "data.pda=1"], "there is no setting data.pda"),
+        (["--model", "model.py:other", "data=digits"], "has no attribute other"),
+        (["--model", "model.py:make", "--weights", "absent.pt", "data=digits"], "there is no file absent.pt"),
+        (["--model", "model.py:make", "--weights", "f.npz", "data=digits"], "cannot be read as weights"),
+        (["--model", "torchvision:resnet18", "data=digits"], "the model fails on the first batch"),
+        (["--model", "model.py:make", "data=digits", "--classifier", "last"], "has no such module"),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_said_in_two_lines_with_exit_code_2_and_nothing_is_made(
+    arguments, message, features, in_folder, capsys
+):
+    (in_folder / "full").mkdir()
+    (in_folder / "full" / "mine.txt").write_text("")
+    before = sorted(path.name for path in in_folder.rglob("*") if "__pycache__" not in path.parts)
+    assert command(*arguments) == 2
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if "random weights" not in line]
+    assert message in "\n".join(lines)
+    assert len(lines) <= 2
+    assert captured.out == ""
+    assert sorted(p.name for p in in_folder.rglob("*") if "__pycache__" not in p.parts) == before
+
+
+def test_a_folder_of_measured_rows_is_replaced_only_when_asked(features, in_folder, capsys):
+    assert command(features, "--out", "out") == 0
+    assert command(features, "--out", "out") == 2
+    assert "give --overwrite" in capsys.readouterr().err
+    assert command(features, features, "--out", "out", "--overwrite") == 0
+    assert len(read_run(in_folder / "out").rows) == 2
+
+
+def test_help_and_errors_import_no_torch():
+    code = (
+        "import sys; from nc_runner.commands.measure import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "print('torch' in sys.modules, file=sys.stderr)"
+    )
+    for arguments in (["--help"], ["absent.npz"], ["--version"]):
+        line = [sys.executable, "-c", code, *arguments]
+        result = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        assert result.stderr.splitlines()[-1] == "False", arguments
