@@ -118,3 +118,13 @@ def test_the_examples_run_with_nothing_but_the_installed_wheel(tmp_path, install
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "complete: " in done.stdout
+
+
+def test_the_language_model_is_measured(tmp_path):
+    pytest.importorskip("transformers")
+    few = "--vocabulary 500 --width 64 --layers 1 --length 32 --batches 3 --characters 20000"
+    command = [sys.executable, EXAMPLES / "language_model.py", *few.split()]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stderr
+    assert "nc1 " in result.stdout
+    assert "classes have fewer than 10 train samples" in result.stdout

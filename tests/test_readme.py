@@ -10,12 +10,15 @@ import torch
 from helpers import reference
 from helpers.process import FAST, nc_run
 from helpers.settings import settings_of
+from sklearn.datasets import load_digits
 from torch import nn
 
+import nc_runner
 from nc_runner.config.identity import folder_name
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+MEASURE = ROOT / "docs" / "measure.md"
 PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
 
 
@@ -44,36 +47,57 @@ class Small(nn.Module):
         return self.fc(self.hidden(x))
 
 
-def test_the_recipe_for_a_plain_loop_trains_and_measures(capsys):
-    (code,) = blocks("def neural_collapse")
+@pytest.mark.filterwarnings("ignore::nc_runner.errors.MeasurementWarning")
+def test_the_code_for_any_model_measures_it(capsys):
     torch.manual_seed(0)
     images, labels = torch.randn(50, 6), torch.arange(50) % 3
     batches = list(zip(images.split(20), labels.split(20), strict=True))
     model = Small().train()
-    before = model.fc.weight.detach().clone()
-    given = {
-        "epochs": 2,
-        "model": model,
-        "loader": batches,
-        "all_train_batches": batches,
-        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
-    }
-    exec(code.replace("num_classes=10", "num_classes=3"), given)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    given = {"epochs": 2, "model": model, "loader": batches, "all_train_batches": batches}
+    given |= {"train_batches": batches, "test_batches": batches, "optimizer": optimizer}
+    one_line, loop = blocks("nc_runner.measure(model,")
+    exec(loop, given)
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
+    exec(one_line, given)
+    assert capsys.readouterr().out.startswith("3 classes, 8 features, 50 train samples, 50 test samples")
     assert model.training
-    assert not model.fc._forward_hooks
-    assert not model.fc.weight.equal(before)
 
-    metrics = given["metrics"]
     model.eval()
     with torch.no_grad():
-        features = model.hidden(images)
-        predicted = model.fc(features).argmax(dim=1).numpy()
-    h, y = features.double().numpy(), labels.numpy()
-    expected = reference.collapse_metrics(h, y, model.fc.weight.detach().double().numpy())
-    nearest = reference.nearest_class_mean(h, reference.class_means(h, y, 3))
-    expected["nc4_ncc_mismatch"] = np.mean(nearest != predicted)
-    assert metrics == pytest.approx(expected, rel=1e-5)
+        features = model.hidden(images).double().numpy()
+    expected = reference.collapse_metrics(features, labels.numpy(), model.fc.weight.detach().double().numpy())
+    for row in (given["row"], given["measured"].row):
+        for name, value in expected.items():
+            assert row[name] == pytest.approx(value, rel=1e-9), name
+
+
+@pytest.mark.filterwarnings("ignore::nc_runner.errors.MeasurementWarning")
+def test_the_lines_for_models_of_other_libraries_measure_them(monkeypatch):
+    libraries = {name: pytest.importorskip(name) for name in ("torchvision", "timm", "transformers")}
+    digits = load_digits()
+    images = torch.tensor(digits.images[:200] / 16, dtype=torch.float32)[:, None].expand(-1, 3, -1, -1)
+    images = torch.nn.functional.interpolate(images, size=32)
+    batches = list(zip(images.split(64), torch.tensor(digits.target[:200]).split(64), strict=True))
+    code, prose = (ROOT / "CONTRIBUTING.md").read_bytes(), README.read_bytes()
+    texts = [page[start : start + 40] for page in (code, prose) for start in range(0, 4000, 40)]
+    ids = torch.tensor([list(text) for text in texts])
+    of_text = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.arange(200) // 100}
+    config = libraries["transformers"].BertConfig(
+        vocab_size=256, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    (lines,) = re.findall(
+        r"```python\n(nc_runner.measure\(torchvision.*?)```", MEASURE.read_text(), re.DOTALL
+    )
+    measured = []
+    measure = nc_runner.measure
+    monkeypatch.setattr(nc_runner, "measure", lambda *a, **o: measured.append(measure(*a, **o)))
+    given = {"nc_runner": nc_runner, "batches": batches, "batches_of_dicts": [of_text], "config": config}
+    torch.manual_seed(0)
+    exec(lines, libraries | given)
+    assert len(measured) == 4
+    assert all(np.isfinite(one.row["nc1"]) and one.row["nc1"] > 0 for one in measured)
+    assert [len(one.layers) for one in measured] == [0, 2, 0, 2]
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +135,6 @@ def test_the_code_for_many_runs_makes_a_table_of_the_last_nc1(sweep, monkeypatch
     assert shown[0].split() == ["loss", "ce", "mse"]
     assert len(shown) == 4
     assert float(shown[3].split()[2]) == pytest.approx(table["mse", 0.1, 2], rel=1e-4)
-
-
-@pytest.mark.parametrize("word", ["lightning.Callback", "keras.callbacks.Callback"])
-def test_the_other_recipes_are_python_at_least(word):
-    (code,) = blocks(word)
-    compile(code, str(README), "exec")
 
 
 @pytest.mark.parametrize("arguments", [words for page in PAGES for words in commands(page)], ids=" ".join)
