@@ -1,0 +1,1 @@
+"""Bridges into other libraries: each module imports its library alone, and is imported by its own name."""
