@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from nc_runner.errors import MeasurementError
 
@@ -77,11 +78,22 @@ class Batch:
 def _arguments(x: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(x, Mapping):
         return (), dict(x)
-    return (tuple(x), {}) if isinstance(x, (tuple, list)) else ((x,), {})
+    several = isinstance(x, (tuple, list)) and not isinstance(x, PackedSequence)
+    return (tuple(cast("tuple[Any, ...]", x)), {}) if several else ((x,), {})
 
 
 def _labels(labels: object) -> Tensor:
-    tensor = torch.as_tensor(labels)
+    try:
+        tensor = torch.as_tensor(labels)
+    except Exception:  # strings, None, lists of unequal length: each raises something else
+        raise MeasurementError(
+            f"labels must be whole numbers from 0 on, in a tensor; they are {_described(labels)}"
+        ) from None
+    if not tensor.ndim:
+        raise MeasurementError(
+            "a batch has a single label: it looks like one sample\n"
+            "give batches, as DataLoader(data, batch_size=256) yields them"
+        )
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise MeasurementError(
             f"labels must be whole numbers from 0 on, not {str(tensor.dtype)[6:]}\n"
@@ -91,8 +103,8 @@ def _labels(labels: object) -> Tensor:
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
+    if isinstance(value, (Tensor, PackedSequence)):
+        return cast(Any, value).to(device)  # the annotations of PackedSequence.to lack this form
     if isinstance(value, Mapping):
         return {key: _moved(inner, device) for key, inner in value.items()}
     if type(value) in (tuple, list):

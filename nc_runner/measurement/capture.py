@@ -40,8 +40,9 @@ class Capture:
         """Inside, passes are caught."""
 
         def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-            # a copy of the output: what comes after the layer may work in place
-            self._caught.append((args[0] if args else kwargs["input"], output.clone()))
+            # copies: what comes after the layer may work in place, on its input too
+            features = args[0] if args else kwargs["input"]
+            self._caught.append((features.detach().clone(), output.detach().clone()))
 
         handle = self.classifier.register_forward_hook(keep, with_kwargs=True)
         try:

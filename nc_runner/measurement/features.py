@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -71,8 +71,11 @@ class FeaturesPlan:
         else:
             _check_number("ridge", self.ridge)
         _check_number("weight_decay", self.weight_decay)
-        if self.min_samples is not None and (isinstance(self.min_samples, bool) or self.min_samples < 1):
+        least = self.min_samples
+        if least is not None and (isinstance(least, bool) or not isinstance(least, int) or least < 1):
             raise MeasurementError(f"min_samples={self.min_samples} must be a whole number from 1 on")
+        if not (isinstance(self.custom, Mapping) and all(map(callable, self.custom.values()))):
+            raise MeasurementError("custom must be a dict: column -> function of (stats, weight, bias)")
         for name in self.custom:
             if not is_custom_name(name):
                 raise MeasurementError(
@@ -89,12 +92,19 @@ def chosen_columns(metrics: str | Sequence[str], *, test: bool, ood: bool) -> tu
     """
     if metrics == "core":
         return ()
+    if not isinstance(metrics, Iterable):
+        raise MeasurementError(f"metrics={metrics} is unknown\ngive core, all, or a list of columns")
     lacking = {"test features": not test, "out-of-distribution features": not ood}
     possible = [name for name in WIDER_COLUMNS if not lacking.get(describe(name).needs, False)]
     if metrics == "all":
         return tuple(possible)
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     for name in names:
+        if name in ("core", "all"):
+            raise MeasurementError(
+                f"metrics: {name} stands alone\n"
+                "the core columns are always measured: name only further ones, or give all"
+            )
         if name not in WIDER_COLUMNS:
             raise MeasurementError(
                 f"metrics: there is no further column {name}{nearest(name, WIDER_COLUMNS)}\n"

@@ -52,6 +52,11 @@ class InnerLayers:
                 hooks.callback(module.register_forward_hook(partial(catch, name)).remove)
             yield
 
+    def count(self, split: str) -> int:
+        """How many samples were caught of ``split``."""
+        caught = self._caught.get(split, {})
+        return sum(len(part) for part in next(iter(caught.values()), []))
+
     def rows(
         self, train_labels: Tensor, test_labels: Tensor | None, num_classes: int, group: Group = ALONE
     ) -> list[LayerRow]:

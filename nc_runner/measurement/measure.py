@@ -8,11 +8,11 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nc_runner.config.plugins import reason
 from nc_runner.errors import MeasurementError, MeasurementWarning
-from nc_runner.measurement.batches import Batch
+from nc_runner.measurement.batches import IGNORED, Batch
 from nc_runner.measurement.capture import Capture, SplitCollector
 from nc_runner.measurement.cautions import coarse
 from nc_runner.measurement.custom import CustomMetric
@@ -23,7 +23,7 @@ from nc_runner.measurement.measurer import sum_of_squares
 from nc_runner.measurement.result import Measurement
 from nc_runner.measurement.samples import LossFunction
 from nc_runner.measurement.undisturbed import undisturbed
-from nc_runner.networks.finding import chosen_classifier, find_classifier, unwrapped
+from nc_runner.networks.finding import check_linear, chosen_classifier, find_classifier, unwrapped
 
 
 def measure(
@@ -83,19 +83,24 @@ def measure(
     """
     began = time.perf_counter()
     wider = chosen_columns(metrics, test=test is not None, ood=ood is not None)
-    plan = FeaturesPlan(wider, dict(custom or {}), ridge, weight_decay, min_samples)
+    plan = FeaturesPlan(wider, custom or {}, ridge, weight_decay, min_samples)
     if layers and min_samples is not None:
         raise MeasurementError(
             "layers and min_samples cannot be combined\nmeasure the layers in a call without it"
         )
+    for name, given in (("train", batches), ("test", test), ("ood", ood)):
+        _check_iterable(name, given)
     loss_function = loss_of(loss)
     inner = unwrapped(model)
     with undisturbed(inner, device) as place:
         first, batches = _peeked(batches)
         probe = _Probe(inner, first.few().to(place))
         layer = chosen_classifier(inner, classifier) if classifier is not None else probe.find()
+        check_linear(inner, layer, probe)
         capture = Capture(inner, layer, place, shift)
-        inner_layers = find_layers(inner, layers, probe, probe.count, "layers")
+        inner_layers = find_layers(
+            inner, [layers] if isinstance(layers, str) else layers, probe, probe.count, "layers"
+        )
         train = SplitCollector(capture, "train", loss_function)
         with inner_layers.listen("train"):
             train.collect(_shown(batches, "train", progress))
@@ -110,8 +115,8 @@ def measure(
             collector.collect(_shown(ood, "ood", progress))
             other = collector.features
         features = Features(
-            train.split(), tested, layer.out_features, layer.weight.detach(),
-            None if layer.bias is None else layer.bias.detach(), other, train.resolution,
+            train.split(), tested, layer.out_features, layer.weight.detach().clone(),
+            None if layer.bias is None else layer.bias.detach().clone(), other, train.resolution,
         )  # fmt: skip
         measured = measure_features(features, plan)
         rows = _layer_rows(inner_layers, features)
@@ -125,9 +130,23 @@ def measure(
 
 
 def loss_of(loss: str | LossFunction) -> LossFunction:
-    """The loss of this name, or the function itself. Raises MeasurementError for another name."""
-    if not isinstance(loss, str):
-        return loss
+    """The loss of this name, or the function itself, whose errors become MeasurementErrors.
+
+    Raises MeasurementError for another name, and for what is no function.
+    """
+    if callable(loss):
+        function = loss
+
+        def checked(outputs: Tensor, labels: Tensor) -> Tensor:
+            try:
+                return torch.tensor(float(function(outputs, labels)), dtype=torch.float64)
+            except Exception as error:  # a custom function may raise anything
+                raise MeasurementError(
+                    f"the loss failed with {reason(error)}\n"
+                    "it gets outputs (B, C) and labels (B,), and returns their mean loss"
+                ) from error
+
+        return checked
     if loss not in LOSSES:
         raise MeasurementError(
             f"loss={loss} is unknown\ngive ce, mse, or a function (outputs, labels) -> mean loss"
@@ -153,20 +172,33 @@ class _Probe:
         return find_classifier(self.model, self)
 
 
+def _check_iterable(name: str, batches: object) -> None:
+    if batches is None and name != "train":
+        return
+    # what is indexed only, as a data set, can be iterated too
+    if not (hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")):
+        raise MeasurementError(
+            f"the {name} batches are an object of type {type(batches).__name__}\n"
+            "give a list of batches or a DataLoader"
+        )
+
+
 def _peeked(batches: Iterable[object]) -> tuple[Batch, Iterable[object]]:
-    """The first batch, and all of them: what is iterated twice may be another draw, or gone."""
+    """The first batch with samples, and all batches: what is iterated twice may be another draw, or gone."""
     try:
         size = len(batches)  # type: ignore[arg-type]
     except TypeError:
         size = None
-    iterator = iter(batches)
-    try:
-        first = next(iterator)
-    except StopIteration:
-        raise MeasurementError(
-            "there are no train batches\ngive a list or DataLoader; an iterator that was used before is empty"
-        ) from None
-    return Batch.of(first), _Sized(itertools.chain([first], iterator), size)
+    iterator, taken = iter(batches), []
+    for raw in iterator:
+        taken.append(raw)
+        labels = (first := Batch.of(raw)).labels
+        if labels is None or len(labels):  # of an empty batch nothing can be learnt
+            return first, _Sized(itertools.chain(taken, iterator), size)
+    raise MeasurementError(
+        f"there are no train {'samples' if taken else 'batches'}\n"
+        "give a list or DataLoader; an iterator that was used before is empty"
+    )
 
 
 class _Sized:
@@ -194,10 +226,13 @@ def _shown(batches: Iterable[object], name: str, progress: bool) -> Iterable[obj
 def _layer_rows(layers: InnerLayers, features: Features) -> list[dict[str, float | str]]:
     if not layers.modules:
         return []
-    test = None if features.test is None else features.test.samples.labels
-    try:
-        return layers.rows(features.train.samples.labels, test, features.num_classes)
-    except ValueError as error:
-        raise MeasurementError(
-            f"layers: {error}\neach sample needs one label of its own, and no -100"
-        ) from None
+    labels = {"train": features.train.samples.labels}
+    if features.test is not None:
+        labels["test"] = features.test.samples.labels
+    for split, of_split in labels.items():  # a layer has one feature vector for each sample, labelled or not
+        if (count := layers.count(split)) != len(of_split):
+            raise MeasurementError(
+                f"layers: there are {len(of_split)} {split} labels for {count} samples\n"
+                f"each sample needs one label of its own, and no {IGNORED}"
+            )
+    return layers.rows(labels["train"], labels.get("test"), features.num_classes)

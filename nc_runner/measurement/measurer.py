@@ -139,5 +139,7 @@ class Measurer:
 def sum_of_squares(parameters: Iterable[Tensor]) -> float:
     """Of all numbers of all parameters, in float64; waits for the device once."""
     there = [p.detach().to(float64_device(p.device)) for p in parameters]
+    there = [torch.view_as_real(p) if p.is_complex() else p for p in there]
+    there = [p if p.is_floating_point() else p.double() for p in there]  # quantised ones are whole numbers
     norms = [torch.linalg.vector_norm(p, dtype=torch.float64) for p in there]
-    return float(torch.stack(norms).square().sum())
+    return float(torch.stack([norm.to(norms[0].device) for norm in norms]).square().sum())

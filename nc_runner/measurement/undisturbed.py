@@ -69,14 +69,20 @@ def _device(device: torch.device | str | None, home: torch.device) -> torch.devi
     if device is None:
         return home
     try:
-        torch.empty(0, device=device)
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
+        place = torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        why = str(error).splitlines()[0].partition(". ")[0]
         raise MeasurementError(
-            f"device={device} cannot be used: {str(error).splitlines()[0]}\ngive cpu, cuda, cuda:N or mps"
+            f"device={device} cannot be used: {why}\ngive cpu, cuda, cuda:N or mps"
         ) from None
+    if place.type == "meta":
+        raise MeasurementError("device=meta has no numbers, and would forget the model's weights")
+    return place
 
 
 def _restore(modes: dict[nn.Module, bool]) -> None:
+    for module, training in modes.items():  # parents first
+        if module.training != training:
+            module.train(training)  # some modules do more in it, as adapters that are merged for eval
     for module, training in modes.items():
         module.training = training

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nc_runner.errors import MeasurementError
 
 Call = Callable[[], object]  # one pass of a model; what it returns
 
+_SHARDED = ("FullyShardedDataParallel", "FSDPModule")  # the latter is a base that fully_shard adds
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+COMPARED = 64  # samples and classes of which outputs are compared with weight @ input + bias
+ROUNDING = 8  # how many units in the last place they may differ by
 _HINT = "name the layer with classifier=, if its own output is what the model predicts by"
 
 
@@ -22,6 +27,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
     Raises MeasurementError for a model whose weights are not all here.
     """
+    if not isinstance(model, nn.Module):
+        raise MeasurementError(f"the model is an object of type {type(model).__name__}\ngive an nn.Module")
     while True:
         if isinstance(model, _WRAPPERS):
             model = model.module
@@ -30,7 +37,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
         else:
             break
     for module in model.modules():
-        if type(module).__name__ in ("FullyShardedDataParallel", "FSDPModule"):
+        if any(kind.__name__ in _SHARDED for kind in type(module).__mro__):
             raise MeasurementError(
                 "the model is sharded by FSDP: no process has its whole last layer\n"
                 "gather it first, or save a full state_dict and measure that"
@@ -106,6 +113,11 @@ def find_classifier(model: nn.Module, call: Call) -> nn.Linear:
             "give a model that returns its outputs, as lambda x: model(x).my_outputs in an nn.Module"
         )
     found = [name for name, made in outputs.items() if any(same_memory(output, returned) for output in made)]
+    if not found and any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise MeasurementError(
+            "the model is compiled to TorchScript, in which no layer can be found\n"
+            "measure the model that it was made of, with its state_dict"
+        )
     if not found:
         last = (
             f"; the last one called is {called[-1]}" if (called := [n for n in outputs if outputs[n]]) else ""
@@ -119,6 +131,49 @@ def find_classifier(model: nn.Module, call: Call) -> nn.Linear:
     if not _carries_marker(linears[name], call):
         raise MeasurementError(f"the model changes the output of {name} before it returns it\n{_HINT}")
     return linears[name]
+
+
+def check_linear(model: nn.Module, classifier: nn.Linear, call: Call) -> None:
+    """That the classifier makes weight @ input + bias, which the numbers of a row take for its output.
+
+    A subclass of nn.Linear or a hook may do something else: normalise, add an adapter, scale. Compared is a
+    part of the outputs, so that a vocabulary's weight is not copied.
+
+    Raises MeasurementError where it does not.
+    """
+    caught: list[tuple[Tensor, Tensor]] = []
+
+    def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+        caught.append(((args[0] if args else kwargs["input"]).clone(), output.clone()))
+
+    handle = classifier.register_forward_hook(keep, with_kwargs=True)
+    try:
+        call()
+    finally:
+        handle.remove()
+    if len(caught) == 1 and not _is_linear(classifier, *caught[0]):
+        name = next(name for name, module in model.named_modules() if module is classifier)
+        raise MeasurementError(
+            f"{name} ({type(classifier).__name__}) does not make weight @ input + bias: it, or a hook on it, "
+            "does something else\nmerge that into its weight (adapters), or move it into another module"
+        )
+
+
+def _is_linear(classifier: nn.Linear, inputs: Tensor, outputs: Tensor) -> bool:
+    classes = torch.linspace(0, classifier.out_features - 1, min(classifier.out_features, COMPARED)).long()
+    chosen = classes.to(outputs.device)
+    try:
+        h, made = inputs.flatten(0, -2)[:COMPARED].float(), outputs.flatten(0, -2)[:COMPARED, chosen].float()
+        weight = classifier.weight[chosen].float()
+        bias = weight.new_zeros(len(weight)) if classifier.bias is None else classifier.bias[chosen].float()
+        dtypes = inputs.dtype, outputs.dtype, classifier.weight.dtype, torch.float32
+        eps = max(torch.finfo(dtype).eps for dtype in dtypes)
+        with torch.autocast(outputs.device.type, enabled=False):
+            error = (made - F.linear(h, weight, bias)).abs()
+            size = F.linear(h.abs(), weight.abs(), bias.abs())
+    except (RuntimeError, TypeError, IndexError, NotImplementedError):  # quantised weights cannot be had so
+        return False
+    return bool((~(error > ROUNDING * eps * size)).all())  # NaN is told apart when samples are collected
 
 
 def same_memory(a: Tensor, b: Tensor) -> bool:

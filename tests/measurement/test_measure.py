@@ -211,7 +211,7 @@ def test_one_pass_of_the_model_over_each_batch():
     seen = []
     model[0].register_forward_hook(lambda module, args, output: seen.append(len(output)))
     measure(model, (batch for batch in in_batches(x, y)), test=in_batches(x, y))
-    assert seen == [2, 2, 32, 32, 16, 32, 32, 16]  # two of the first samples find the classifier
+    assert seen == [2, 2, 2, 32, 32, 16, 32, 32, 16]  # two of the first samples find the classifier
 
 
 def test_features_beyond_the_memory_limit_go_to_a_file_and_give_the_same_bits(monkeypatch):
@@ -386,6 +386,12 @@ def test_it_prints_as_a_table_in_a_terminal_and_in_a_notebook():
         ([], {}, "there are no train batches"),
         ([1], {}, "a batch is an object of type int\ngive batches of"),
         ([torch.zeros(3, 5)], {}, "a batch is an object of type Tensor"),
+        (7, {}, "the train batches are an object of type int\ngive a list"),
+        (None, {"test": 7}, "the test batches are an object of type int"),
+        ([(torch.zeros(5), 1)], {}, "a batch has a single label: it looks like one sample\ngive batches"),
+        ([(torch.zeros(2, 5), ["a", "b"])], {}, "labels must be whole numbers .*; they are a list of 2"),
+        ([(torch.zeros(2, 5), None)], {}, "labels must be whole numbers .*; they are an object of type None"),
+        ([(torch.zeros(0, 5), torch.zeros(0).long())], {}, "there are no train samples"),
         ([{"x": 1}], {}, "a batch has no labels: its keys are x"),
         (
             [(torch.zeros(3, 4), torch.zeros(3).long())],
@@ -398,20 +404,31 @@ def test_it_prints_as_a_table_in_a_terminal_and_in_a_notebook():
         ([(torch.zeros(3, 5), torch.tensor([0, 1, -1]))], {}, "a label is -1"),
         ([(torch.full((3, 5), np.nan), torch.tensor([0, 1, 2]))], {}, "train batch 1: .*not finite"),
         (None, {"metrics": ["nc1_cdvn"]}, "no further column nc1_cdvn; did you mean nc1_cdnv"),
+        (None, {"metrics": ["core", "nc1_cdnv"]}, "core stands alone"),
+        (None, {"metrics": 3}, "metrics=3 is unknown"),
         (None, {"loss": "focal"}, "loss=focal is unknown"),
+        (None, {"loss": 3}, "loss=3 is unknown"),
+        (None, {"loss": lambda outputs, labels: 1 / 0}, "the loss failed with ZeroDivisionError"),
+        (None, {"loss": lambda outputs, labels: outputs}, "the loss failed with"),
         (None, {"ridge": "auto"}, "ridge=auto is unknown"),
         (None, {"ridge": -1.0}, "ridge=-1.0 must be"),
         (None, {"weight_decay": float("nan")}, "weight_decay=nan must be"),
         (None, {"min_samples": 0}, "min_samples=0 must be"),
+        (None, {"min_samples": 1.5}, "min_samples=1.5 must be"),
+        (None, {"min_samples": "2"}, "min_samples=2 must be"),
         (None, {"min_samples": 1000}, "only 0 of 4 classes have 1000 samples"),
         (None, {"classifier": "last"}, "has no such module\nits last linear layers are 0, 4"),
         (None, {"classifier": "1"}, "must be an nn.Linear, not BatchNorm1d"),
         (None, {"classifier": nn.Linear(6, 4)}, "no part of the model"),
+        (None, {"custom": ["a"]}, "custom must be a dict"),
+        (None, {"custom": {"a": 1}}, "custom must be a dict"),
         (None, {"custom": {"nc1": len}}, "nc1 cannot be a custom metric's column"),
         (None, {"test": []}, "there are no test samples"),
         (None, {"shift": True}, "shift needs labels"),
         (None, {"device": "cuda:7"}, "device=cuda:7 cannot be used"),
         (None, {"device": "gpu"}, "device=gpu cannot be used"),
+        (None, {"device": []}, "cannot be used"),
+        (None, {"device": "meta"}, "device=meta has no numbers"),
         (None, {"layers": ["0"], "min_samples": 2}, "cannot be combined"),
     ],
 )
@@ -426,3 +443,128 @@ def test_a_layer_that_is_not_there_is_said():
     model, (x, y) = mlp(), samples()
     with pytest.raises(ConfigError, match="layers: no module of the network matches conv"):
         measure(model, in_batches(x, y), layers=["conv*"])
+
+
+def test_what_is_no_module_is_said():
+    with pytest.raises(MeasurementError, match="the model is an object of type OrderedDict"):
+        measure(mlp().state_dict(), in_batches(*samples()))
+
+
+def test_the_features_are_those_that_the_classifier_sees_whatever_becomes_of_them_in_place():
+    class TwoHeads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.trunk, self.head = mlp()[:-1], mlp()[-1]
+            self.other = nn.Sequential(nn.Threshold(10.0, -3.0, inplace=True), nn.Linear(P, 2))
+
+        def forward(self, x):
+            h = self.trunk(x)
+            return self.head(h), self.other(h)
+
+    batches = in_batches(*samples())
+    row, plain = measure(TwoHeads(), batches).row, measure(mlp(), batches).row
+    assert_rows_equal(row, plain, without=("analysis_seconds", "train_loss_regularized"))
+
+
+class Cosine(nn.Linear):
+    def forward(self, h):
+        return 10 * nn.functional.linear(nn.functional.normalize(h), nn.functional.normalize(self.weight))
+
+
+class Adapted(nn.Linear):
+    """Like loralib's layer: merged in eval mode, split again in train mode."""
+
+    merged = False
+
+    def train(self, mode=True):
+        if mode == self.merged:
+            self.weight.data += 0.5 if self.merged else -0.5
+            self.merged = not mode
+        return super().train(mode)
+
+    def forward(self, h):
+        return super().forward(h) if self.merged else super().forward(h) - 0.5 * h.sum(dim=1, keepdim=True)
+
+
+def with_classifier(layer):
+    model = mlp()
+    model[-1] = layer
+    return model
+
+
+@pytest.mark.parametrize("named", [None, "4"])
+def test_a_classifier_that_makes_something_else_of_its_weight_is_declined(named):
+    hooked = mlp()
+    hooked[-1].register_forward_hook(lambda module, args, output: 3 * output)
+    for model, name in ((with_classifier(Cosine(P, C, bias=False)), "Cosine"), (hooked, "Linear")):
+        with pytest.raises(MeasurementError, match=rf"4 \({name}\) does not make weight @ input \+ bias"):
+            measure(model, in_batches(*samples()), classifier=named)
+
+
+def test_weights_that_are_computed_from_others_are_those_of_the_pass():
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(P, C))
+    plain = nn.Linear(P, C)
+    plain.load_state_dict({"weight": normed.weight.detach(), "bias": normed.bias.detach()})
+    batches = in_batches(*samples())
+    rows = [measure(with_classifier(layer), batches).row for layer in (normed, plain)]
+    assert_rows_equal(*rows, without=("analysis_seconds", "train_loss_regularized"))
+
+
+def test_a_layer_that_is_merged_for_eval_is_split_again():
+    model = with_classifier(Adapted(P, C)).train()
+    weight = model[-1].weight.detach().clone()
+    measure(model, in_batches(*samples()))
+    assert not model[-1].merged
+    assert model[-1].weight.detach().allclose(weight, atol=1e-6)
+
+
+def test_a_custom_metric_that_writes_into_the_weight_leaves_the_model_as_it_was():
+    model = mlp()
+    measure(model, in_batches(*samples()), custom={"mine": lambda stats, weight, bias: weight.zero_().sum()})
+    assert model[-1].weight.abs().sum() > 0
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_layers_are_not_matched_with_the_labels_of_other_samples(split):
+    x, y = samples()
+    part = torch.where(torch.arange(len(y)) < 5, -100, y)
+    splits = {"train": in_batches(x, y), "test": in_batches(x, y), split: in_batches(x, part)}
+    with pytest.raises(MeasurementError, match=f"layers: there are 75 {split} labels for 80 samples"):
+        measure(mlp(), splits["train"], test=splits["test"], layers="0")
+
+
+def test_empty_batches_are_passed_over():
+    x, y = samples()
+    batches = in_batches(x, y)
+    row = measure(mlp(), [(x[:0], y[:0]), batches[0], (x[:0], y[:0]), *batches[1:]]).row
+    assert_rows_equal(row, measure(mlp(), batches).row)
+    with pytest.raises(MeasurementError, match="makes the model's output as it is returned"):
+        measure(nn.Sequential(mlp(), nn.Softmax(dim=1)), [(x[:0], y[:0]), *batches])
+
+
+def test_packed_sequences_are_passed_as_they_are():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.trunk, self.head = nn.LSTM(5, P, batch_first=True), nn.Linear(P, C)
+
+        def forward(self, x):
+            return self.head(self.trunk(x)[1][0][-1])
+
+    x, y = samples()
+    x = x[:, None] * torch.ones(1, 3, 1)
+    packed = nn.utils.rnn.pack_padded_sequence(x, torch.full((len(x),), 3), batch_first=True)
+    rows = [measure(Recurrent(), [(form, y)]).row for form in (packed, x)]
+    assert_rows_equal(*rows, rel=1e-5)
+
+
+def test_parameters_of_every_dtype_count_in_the_regularised_loss():
+    model = mlp()
+    model.phases = nn.Parameter(torch.full((3,), 3 + 4j))
+    model.codes = nn.Parameter(torch.full((2,), 2, dtype=torch.int8), requires_grad=False)
+    model.forward = lambda x: nn.Sequential.forward(nn.Sequential(*list(model.children())), x)
+    row = measure(model, in_batches(*samples()), weight_decay=0.1).row
+    squares = sum(p.detach().double().square().sum() for p in mlp().parameters())
+    added = row["train_loss_regularized"] - row["train_loss"]
+    assert added == pytest.approx(float(0.05 * (squares + 3 * 25 + 2 * 4)), rel=1e-9)

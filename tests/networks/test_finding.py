@@ -132,6 +132,21 @@ def test_models_without_weights_here_are_declined():
     with pytest.raises(MeasurementError, match="weight is not initialised yet"):
         unwrapped(nn.LazyLinear(3))
 
+    class FSDPModule:  # as fully_shard adds it to a module's class
+        pass
+
+    class FSDPLinear(FSDPModule, nn.Linear):
+        pass
+
+    with pytest.raises(MeasurementError, match="the model is sharded by FSDP"):
+        unwrapped(nn.Sequential(FSDPLinear(3, 2)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_model_is_declined_with_the_reason():
+    with pytest.raises(MeasurementError, match="the model is compiled to TorchScript"):
+        found(torch.jit.script(nn.Sequential(nn.Linear(3, 2))), torch.zeros(4, 3))
+
 
 @pytest.mark.parametrize(
     ("name", "message"),
