@@ -141,7 +141,7 @@ def load_dataset(
     rows = None
     if data.samples_per_class is not None:
         rows = balanced_subset(raw.train.labels, raw.num_classes, data.samples_per_class, seed)
-    parts = [_streamed(raw.train, rows, data.pad, data), _streamed(raw.test, None, data.pad, data)]
+    parts = [_streamed(raw.train, rows, data.pad, data), _streamed(raw.test_split, None, data.pad, data)]
     resident = fits(data.resident, sum(math.prod(part.shape) for part in parts), torch.device(device))
     train, test = (_resident(part) if resident else part for part in parts)
     return Dataset(

@@ -23,7 +23,7 @@ def load_ood(name: str, data: Data, shape: tuple[int, ...]) -> Tensor:
     Raises DataError when its files are missing or damaged.
     """
     raw = STANDARD[name](root=data.root, download=data.download)
-    images = torch.from_numpy(raw.test.images).permute(0, 3, 1, 2)
+    images = torch.from_numpy(raw.test_split.images).permute(0, 3, 1, 2)
     return torch.cat([fit(part, shape) for part in torch.split(images, IMAGES)])
 
 

@@ -21,11 +21,17 @@ class RawSplit:
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
-    """What a loader returns."""
+    """What a loader returns; ``test``: None where there is no test set."""
 
     train: RawSplit
-    test: RawSplit
+    test: RawSplit | None
     num_classes: int
+
+    @property
+    def test_split(self) -> RawSplit:
+        """The test set, or one without images."""
+        shape = (0, *self.train.images.shape[1:])
+        return self.test or RawSplit(np.empty(shape, np.uint8), np.empty(0, np.int64))
 
 
 def from_maps(train: MapDataset, test: MapDataset, name: str, size: int | None = None) -> RawDataset:
@@ -49,6 +55,8 @@ def check(raw: RawDataset, name: str) -> None:
     count = raw.num_classes
     require(isinstance(count, (int, np.integer)) and count >= 2, f"num_classes is {count}, not 2 or more")
     for split, part in (("train", raw.train), ("test", raw.test)):
+        if part is None:
+            continue
         images, labels = part.images, part.labels
         arrays = isinstance(images, (np.ndarray, ImageSource)) and isinstance(labels, np.ndarray)
         require(arrays, f"{split} images and labels must be NumPy arrays")
@@ -63,7 +71,8 @@ def check(raw: RawDataset, name: str) -> None:
         low, high = int(labels.min()), int(labels.max())
         inside = low >= 0 and high < count
         require(inside, f"{split} labels go from {low} to {high}, not within 0 to {count - 1}")
-    shapes = raw.train.images.shape[1:], raw.test.images.shape[1:]
-    require(shapes[0] == shapes[1], f"train images are {shapes[0]}, test images {shapes[1]}")
+    shape, test = raw.train.images.shape[1:], raw.test
+    same = test is None or test.images.shape[1:] == shape
+    require(same, f"train images are {shape}, test images {test and test.images.shape[1:]}")
     absent = np.flatnonzero(np.bincount(raw.train.labels, minlength=count) == 0)
     require(not len(absent), f"no train image of class {', '.join(map(str, absent[:10]))}")

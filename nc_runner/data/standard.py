@@ -137,7 +137,7 @@ def _folder(root: str | Path) -> Path:
 
 def _as_known(raw: RawDataset, title: str) -> RawDataset:
     known = KNOWN[title]
-    for split, part, count in (("train", raw.train, known.train), ("test", raw.test, known.test)):
+    for split, part, count in (("train", raw.train, known.train), ("test", raw.test_split, known.test)):
         if part.images.shape != (count, *known.shape):
             raise DataError(
                 f"{title}: {split} images have shape {part.images.shape}, not {(count, *known.shape)}\n"

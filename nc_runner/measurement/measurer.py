@@ -56,7 +56,8 @@ def ridge_value(rule: str | float, num_classes: int, weight_decay: float) -> flo
 class Measurer:
     """Measures one network on one data set, as often as asked.
 
-    Of several ranks each passes its part of both splits, and all of them return the whole row.
+    Of several ranks each passes its part of both splits, and all of them return the whole row. Without test
+    images the columns of the test set are NaN.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Measurer:
             with layers.listen("train"):
                 train = self.forward.respond(self.dataset.train, pause)
             with layers.listen("test"):
-                test = self.forward.respond(self.dataset.test, pause)
+                test = self.forward.respond(self.dataset.test, pause) if len(self.dataset.test) else None
             stats = self._statistics(train)
             if self.plan.refit:
                 self._refit(stats, train, test)
@@ -97,13 +98,14 @@ class Measurer:
                 train, test, stats, classifier.weight.detach(), classifier.bias,
                 ood_features=lambda: self._ood_features(pause), group=self.group,
             )  # fmt: skip
-            fits = [split.fit(self.loss_function, self.group) for split in (train, test)]
-            row = core_row(inputs, self.ridge, *fits)
+            fit = train.fit(self.loss_function, self.group)
+            test_fit = None if test is None else test.fit(self.loss_function, self.group)
+            row = core_row(inputs, self.ridge, fit, test_fit)
             squares = sum_of_squares(self.network.model.parameters())
             row["train_loss_regularized"] = row["train_loss"] + self.plan.weight_decay / 2 * squares
             row |= wider_row(inputs, self.plan.wider)
             row |= custom_metrics(self.plan.custom, stats, classifier.weight.detach(), classifier.bias)
-            labels = train.labels, test.labels
+            labels = train.labels, None if test is None else test.labels
             return Measurement(row, layers.rows(*labels, self.dataset.num_classes, self.group))
 
     def _statistics(self, train: Samples) -> ClassStatistics:
@@ -120,7 +122,7 @@ class Measurer:
         return self.forward.respond(Split(ood, torch.zeros(len(ood), dtype=torch.int64)), pause).features
 
     @torch.no_grad()
-    def _refit(self, stats: ClassStatistics, train: Responses, test: Responses) -> None:
+    def _refit(self, stats: ClassStatistics, train: Responses, test: Responses | None) -> None:
         """Give the last layer the least-squares weights, and the samples the outputs that it then has."""
         classifier = self.network.classifier
         weight, bias = least_squares_classifier(stats, self.ridge)
@@ -130,7 +132,7 @@ class Measurer:
         self.group.align(classifier.parameters())
         size = self.plan.batch_size
         with torch.inference_mode():
-            for samples in (train, test):
+            for samples in filter(None, (train, test)):
                 parts = torch.split(samples.features, size), torch.split(samples.outputs, size)
                 for features, outputs in zip(*parts, strict=True):
                     outputs.copy_(classifier(features.to(classifier.weight.device)))
