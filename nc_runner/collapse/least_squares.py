@@ -18,6 +18,10 @@ Tr(V G V^T) - 2 sum_c pi_c (V m_c)_c + 1 with G = sum_c pi_c m_c m_c^T. That dif
 has at most P + 1 < C dimensions to fit C targets, so what is left is no smaller than the smallest
 C - P - 1 of the pi_c together.
 
+**Two ridges**, lambda_W of the weight and lambda_b of the bias, are B = diag(Sigma_W + lambda_W I, lambda_b)
+and A = Ave x x^T + diag(lambda_W I, lambda_b): all of the above holds. A layer **without a bias** is the
+limit of an infinite lambda_b: K = mu^T (Sigma_W + lambda_W I)^-1 mu, and the means count as they are.
+
 Where the within-class covariance is singular, or near it, both work in coordinates of the directions that
 the features' rounding leaves, with unit total covariance (:mod:`nc_runner.collapse.problem`). V_LS is then
 the minimiser among the classifiers that vanish on the directions cut.
@@ -25,6 +29,7 @@ the minimiser among the classifiers that vanish on the directions cut.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -32,12 +37,13 @@ from torch import Tensor
 
 from nc_runner.collapse.problem import Problem, inverse
 from nc_runner.collapse.resolved import Resolved
+from nc_runner.collapse.ridges import Ridge, Ridges
 from nc_runner.collapse.statistics import EPS64, ClassStatistics
 from nc_runner.collapse.whitening import Whitened, whiten
 
 
 class LeastSquares(NamedTuple):
-    """V_LS = [weight (C, P), bias (C,)] and its two losses.
+    """V_LS = [weight (C, P), bias (C,)] and its two losses; a layer without a bias has zeros.
 
     ``residual`` (C, C') is V_LS m_c - e_c for the C' classes that have samples; None by the primal route.
     ``resolved`` are the kept directions where rounding errors were cut; None where none were.
@@ -51,26 +57,26 @@ class LeastSquares(NamedTuple):
     resolved: Resolved | None
 
 
-def solve(stats: ClassStatistics, ridge: float) -> LeastSquares:
+def solve(stats: ClassStatistics, ridge: Ridge | Ridges) -> LeastSquares:
     """V_LS with its L_NC1 and L_NC2/3. Raises ValueError for a bad ridge, or without samples."""
-    problem = Problem.of(stats, ridge)
+    problem = _problem(stats, ridge)
     classes, directions = problem.means.shape
     return (primal if classes > directions + 1 else dual)(stats, ridge, problem)
 
 
-def primal(stats: ClassStatistics, ridge: float, problem: Problem | None = None) -> LeastSquares:
+def primal(stats: ClassStatistics, ridge: Ridge | Ridges, problem: Problem | None = None) -> LeastSquares:
     """By the matrix A; ``problem`` is that of these statistics and this ridge, where it is at hand."""
-    problem = problem or Problem.of(stats, ridge)
+    problem = problem or _problem(stats, ridge)
     weight, bias = problem.minimiser()
     nc1 = ((weight @ (problem.within + problem.penalty)) * weight).sum()
-    nc1 = (nc1 + problem.ridge * bias.square().sum()) / 2
+    nc1 = (nc1 if math.isinf(problem.ridge) else nc1 + problem.ridge * bias.square().sum()) / 2
     nc23 = problem.between.errors(problem.of_all_classes(weight), problem.of_all_classes(bias)) / 2
-    return _in_features(problem, ridge, LeastSquares(weight, bias, None, nc1, nc23, None))
+    return _in_features(problem, LeastSquares(weight, bias, None, nc1, nc23, None))
 
 
-def dual(stats: ClassStatistics, ridge: float, problem: Problem | None = None) -> LeastSquares:
+def dual(stats: ClassStatistics, ridge: Ridge | Ridges, problem: Problem | None = None) -> LeastSquares:
     """By the C x C matrix T; ``problem`` is that of these statistics and this ridge, where it is at hand."""
-    problem = problem or Problem.of(stats, ridge)
+    problem = problem or _problem(stats, ridge)
     means, shares, C = problem.means, problem.shares, len(problem.shares)
     basis = _basis(C, stats.device)
     centre = means.mean(dim=0)
@@ -98,15 +104,19 @@ def dual(stats: ClassStatistics, ridge: float, problem: Problem | None = None) -
         weight = basis @ free @ T_free @ solved
         mean_output = shares - weight @ (shares @ means)
         bias = T[:, 0] * (C**0.5 / problem.ridge) if problem.ridge > 0 else mean_output
-    return _in_features(problem, ridge, LeastSquares(weight, bias, residual, nc1, nc23, None))
+    return _in_features(problem, LeastSquares(weight, bias, residual, nc1, nc23, None))
 
 
-def _in_features(problem: Problem, ridge: float, found: LeastSquares) -> LeastSquares:
-    """``found`` in the problem's coordinates, turned back to features, with a ridge that it left out."""
+def _problem(stats: ClassStatistics, ridge: Ridge | Ridges) -> Problem:
+    return Problem.of(stats, ridge if isinstance(ridge, Ridges) else Ridges.of(ridge))
+
+
+def _in_features(problem: Problem, found: LeastSquares) -> LeastSquares:
+    """``found`` in the problem's coordinates, turned back to features, with the ridges that it left out."""
     weight, bias = problem.in_features(found.weight, found.bias)
     nc1 = found.nc1
-    if problem.ridge == 0 < ridge:
-        nc1 = nc1 + ridge * (weight.square().sum() + bias.square().sum()) / 2
+    if any(problem.left_out):
+        nc1 = nc1 + Ridges(*problem.left_out).penalty(weight, bias) / 2
     resolved = problem.resolved if problem.resolved is not None and problem.resolved.rounded else None
     return found._replace(weight=weight, bias=bias, nc1=nc1, resolved=resolved)
 
@@ -114,7 +124,8 @@ def _in_features(problem: Problem, ridge: float, found: LeastSquares) -> LeastSq
 def _mixtures(ridge: float, whitened: Whitened, means: Tensor) -> tuple[Tensor, Tensor]:
     """The mixtures of classes (C', F) in the basis that T acts on, and which are rounding errors (F,).
 
-    Mixtures that can be fitted without any error are no part of T; nor is the bias without a ridge.
+    Mixtures that can be fitted without any error are no part of T; nor is the bias without a ridge. ``ridge``
+    is the bias's; without a bias the first mixture, which holds the features' mean, is set apart just so.
     ``means`` (C', P) are the class means as they are.
     """
     free = torch.eye(len(means), dtype=torch.float64, device=means.device)
@@ -123,6 +134,8 @@ def _mixtures(ridge: float, whitened: Whitened, means: Tensor) -> tuple[Tensor, 
     if whitened.outside.shape[1]:
         u, s, _ = torch.linalg.svd(free.T @ whitened.outside, full_matrices=True)
         free = free @ u[:, int((s > 1e-8 * s[:1]).sum()) :]
+        if math.isinf(ridge) and float(free[:1].norm()) < 1e-8:
+            ridge = 0.0  # the mean is among what can be fitted
         if ridge > 0 and free.shape[1]:  # the bias, 1/ridge strong, goes to the first mixture alone
             turned = torch.cat([free[:1].T, torch.eye(free.shape[1]).to(free)], dim=1)
             free = free @ torch.linalg.qr(turned).Q

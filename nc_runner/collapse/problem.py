@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -9,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nc_runner.collapse.checks import check_ridge
 from nc_runner.collapse.resolved import Resolved, resolved_directions
+from nc_runner.collapse.ridges import Ridges
 from nc_runner.collapse.statistics import ClassStatistics
 from nc_runner.collapse.whitening import whiten
 
@@ -63,10 +64,12 @@ class Problem:
     """What V_LS is computed from: in the features (R = P), or in coordinates of the kept directions.
 
     ``present`` (C,) says which C' classes have samples, ``shares`` (C',) are their pi_c and ``means`` (C', R)
-    their means; ``within`` and ``penalty`` (R, R) are Sigma_W and ridge I there, and ``ridge`` is the bias's.
+    their means; ``within`` and ``penalty`` (R, R) are Sigma_W and lambda_W I there, and ``ridge`` is the
+    bias's, infinite for a layer without one. ``left_out``: ridges too small to be in either.
     ``mean`` (P,) is the samples' mean. ``outside`` (P,) is its part where features do not vary at all: a
-    weight along it acts as the bias does, and in V_LS, the solution of least norm, both share the work. It is
-    taken as 0 where there are rounding errors among the directions cut.
+    weight along it acts as the bias does, and in V_LS, the solution of least norm, both share the work:
+    see :func:`_shared`. It is taken as 0 where there are rounding errors among the directions cut, and
+    without a bias.
     """
 
     ridge: float
@@ -78,33 +81,40 @@ class Problem:
     mean: Tensor
     outside: Tensor
     resolved: Resolved | None
+    left_out: tuple[float, float] = (0.0, 0.0)
+    shared: tuple[float, float] = (1.0, math.inf)
 
     @classmethod
-    def of(cls, stats: ClassStatistics, ridge: float) -> Problem:
-        """Raises ValueError for a bad ridge, or without samples."""
-        check_ridge(ridge)
+    def of(cls, stats: ClassStatistics, ridges: Ridges) -> Problem:
+        """Raises ValueError without samples."""
         if not stats.total:
             raise ValueError("there are no samples")
         present = stats.counts > 0
         shares, means = stats.counts[present] / stats.counts.sum(), stats.means[present]
         within, mean = stats.within_covariance, shares @ means
         outside = torch.zeros_like(mean)
-        resolved = resolved_directions(stats, ridge)
+        resolved = resolved_directions(stats, ridges.weight, centred=ridges.has_bias)
+        ridge, of_weight = ridges.bias, ridges.weight
         if resolved is None:
-            penalty = ridge * torch.eye(stats.dim, dtype=torch.float64, device=stats.device)
+            penalty = of_weight * torch.eye(stats.dim, dtype=torch.float64, device=stats.device)
             return cls(ridge, present, shares, means, within, penalty, mean, outside, None)
         basis, frame = resolved.basis, resolved.frame
         sizes, noise = frame.square().sum(dim=0), resolved.noise.diagonal()
-        if ridge * float(1 + sizes.sum()) < NO_RIDGE or bool((ridge * sizes <= noise).all()):
+        if of_weight * float(1 + sizes.sum()) < NO_RIDGE or bool((of_weight * sizes <= noise).all()):
+            of_weight = 0.0
+            ridge = 0.0 if ridges.has_bias and ridges.alike else ridge
+        if ridge < NO_RIDGE and not ridges.alike:
             ridge = 0.0
-        if not resolved.rounded:
+        left_out = ridges.weight if of_weight == 0 else 0.0, ridges.bias if ridge == 0 else 0.0
+        if not resolved.rounded and ridges.has_bias:
             outside = mean / resolved.scale
             outside = outside - basis @ (basis.T @ outside)
+        shared = _shared(ridges, float(outside.square().sum()))
+        ridge = ridge / shared[0]
         # Without a ridge the origin is free, and around the mean no digits are lost.
         means = (means if ridge > 0 else means - mean) @ frame
-        within, penalty = frame.T @ within @ frame, ridge * (frame.T @ frame)
-        ridge = ridge / float(1 + outside.square().sum())
-        return cls(ridge, present, shares, means, within, penalty, mean, outside, resolved)
+        within, penalty = frame.T @ within @ frame, of_weight * (frame.T @ frame)
+        return cls(ridge, present, shares, means, within, penalty, mean, outside, resolved, left_out, shared)
 
     @cached_property
     def between(self) -> Between:
@@ -118,25 +128,29 @@ class Problem:
 
     def minimiser(self) -> tuple[Tensor, Tensor]:
         """The solution: weight (C', R) = diag(pi) (mu_c - m + r m) Q^-1 with m the sample mean and
-        r = ridge / (1 + ridge); then the bias (C',) from its own equation."""
+        r = ridge / (1 + ridge), 1 without a bias; then the bias (C',) from its own equation."""
         centre, shares = self.between.centre, self.shares
-        share_of_centre = self.ridge / (1 + self.ridge)
-        system, rows = self._system(), self.between.means + share_of_centre * centre
+        system, rows = self._system(), self.between.means + self._share_of_centre * centre
         solved = whiten(system, rows).solved
         weight = shares[:, None] * (rows @ inverse(system) if solved is None else solved)
         return weight, (shares - weight @ centre) / (1 + self.ridge)
+
+    @property
+    def _share_of_centre(self) -> float:
+        """r = ridge / (1 + ridge)."""
+        return 1.0 if math.isinf(self.ridge) else self.ridge / (1 + self.ridge)
 
     def _system(self) -> Tensor:
         """Q = Sigma_W + sum_c pi_c (mu_c - m)(mu_c - m)^T + lambda I + r m m^T, (R, R)."""
         centre = self.between.centre
         covariance = self.within + self.between.covariance + self.penalty
-        return covariance + self.ridge / (1 + self.ridge) * torch.outer(centre, centre)
+        return covariance + self._share_of_centre * torch.outer(centre, centre)
 
     def refined(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """weight (C', R) and bias (C',) after a step of Newton's method, which takes rounding errors away."""
         centre, shares = self.between.centre, self.shares
         surplus = weight @ centre + bias - shares  # mean outputs less mean targets
-        slope = surplus + self.ridge * bias
+        slope = surplus if math.isinf(self.ridge) else surplus + self.ridge * bias
         gradient = weight @ (self.within + self.between.covariance + self.penalty)
         gradient = gradient - shares[:, None] * self.between.means + torch.outer(surplus, centre)
         step = (gradient - torch.outer(slope, centre) / (1 + self.ridge)) @ inverse(self._system())
@@ -149,8 +163,9 @@ class Problem:
             weight = weight @ self.resolved.frame.T
             if self.ridge == 0:
                 bias = bias - weight @ self.mean
-            bias = bias / (1 + self.outside.square().sum())
-            weight = weight + torch.outer(bias, self.outside / self.resolved.scale)
+            of_bias, of_outside = self.shared
+            weight = weight + torch.outer(bias / of_outside, self.outside / self.resolved.scale)
+            bias = bias / of_bias
         return self.of_all_classes(weight), self.of_all_classes(bias)
 
     def of_all_classes(self, part: Tensor) -> Tensor:
@@ -160,6 +175,20 @@ class Problem:
         full = part.new_zeros(len(self.present), *part.shape[1:])
         full[self.present] = part
         return full
+
+
+def _shared(ridges: Ridges, outside: float) -> tuple[float, float]:
+    """How the bias b and a weight w along a vector o, whose square ``outside`` is, share a constant output t.
+
+    b = t / first and w = t o / second minimise lambda_W ‖w‖^2 + lambda_b b^2 among all with b + w.o = t.
+    """
+    if ridges.alike:
+        return 1 + outside, 1 + outside
+    of_weight, of_bias = ridges
+    total = of_weight + of_bias * outside
+    if total == 0:
+        return 1.0, math.inf
+    return (total / of_weight if of_weight else math.inf), (total / of_bias if of_bias else math.inf)
 
 
 def inverse(system: Tensor) -> Tensor:

@@ -63,10 +63,11 @@ def rounding(stats: ClassStatistics) -> float:
     return float(factor * stats.resolution * (1 + (stats.dim / stats.total) ** 0.5))
 
 
-def resolved_directions(stats: ClassStatistics, ridge: float) -> Resolved | None:
+def resolved_directions(stats: ClassStatistics, ridge: float, *, centred: bool = True) -> Resolved | None:
     """The directions that are kept, or None where all are and the problem can be solved as it stands.
 
-    The statistics must hold a sample.
+    ``centred``: whether the classifier has a bias. Without one the features' mean counts as their variation
+    does: in place of the total covariance are second moments about 0. The statistics must hold a sample.
     """
     present = stats.counts > 0
     shares, means = stats.counts[present] / stats.counts.sum(), stats.means[present]
@@ -84,7 +85,7 @@ def resolved_directions(stats: ClassStatistics, ridge: float) -> Resolved | None
         if _exceeds(covariance / deviation / deviation[:, None], finest * stats.dim):
             return None
     scaled = covariance / size / size[:, None]
-    signal = (means - shares @ means) * shares.sqrt()[:, None] / size
+    signal = (means - shares @ means if centred else means) * shares.sqrt()[:, None] / size
     least = 0.0 if harmless else rounding(stats) ** 2
     enough = float(finest * scaled.trace())
     exceeds_both = _exceeds(scaled, max(enough, least))

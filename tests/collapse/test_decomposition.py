@@ -129,13 +129,6 @@ def test_balanced_and_unregularised_terms_follow_the_papers_closed_form():
     assert terms["mse_ls"] == pytest.approx(0.5 * np.sum(1 / (4 + snr**2)), rel=1e-10)
 
 
-def test_a_layer_without_bias_is_one_with_bias_zero():
-    features, labels, weight, _ = random_features([9, 9], dim=3)
-    stats = statistics_of(features, labels, 2)
-    with_zero = mse_decomposition(stats, torch.from_numpy(weight), torch.zeros(2), 0.1)
-    assert mse_decomposition(stats, torch.from_numpy(weight), None, 0.1) == with_zero
-
-
 def test_what_cannot_be_is_refused():
     features, labels, _, _ = random_features([9, 9], dim=3)
     stats = statistics_of(features, labels, 2)

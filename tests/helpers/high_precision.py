@@ -78,13 +78,20 @@ def _nearest_etf(rows):
 
 
 class Sample:
-    """Features, labels and classifier in 60 digits, with their class means and covariances."""
+    """Features, labels and classifier in 60 digits, with their class means and covariances.
+
+    ``bias``: None for a classifier without one, which then counts as no part of V.
+    """
 
     def __init__(self, features, labels, weight, bias):
         self.classes = [_matrix(features[labels == c]) for c in range(len(weight))]
         self.C, self.P, self.N = len(weight), features.shape[1], len(features)
-        self.W, self.b = _matrix(weight), _matrix(bias)
-        self.x = _matrix(np.hstack([features, np.ones((len(features), 1))]))
+        self.W = self.V = _matrix(weight)
+        self.x = _matrix(features)
+        if bias is not None:
+            self.b = _matrix(bias)
+            self.V = _matrix(np.column_stack([weight, bias]))
+            self.x = _matrix(np.hstack([features, np.ones((len(features), 1))]))
         self.y = _matrix(np.eye(self.C)[labels])
         means = [[_mean(H[:, j]) for j in range(self.P)] for H in self.classes]
         self.means = mpmath.matrix(means)
@@ -152,19 +159,25 @@ def wider_metrics(sample):
 
 
 def mse_decomposition(sample, ridge):
-    """By the definitions, sample by sample; V_LS is the one of least norm where A is singular."""
-    ridge, x, y, N = mpmath.mpf(ridge), sample.x, sample.y, sample.N
-    A = x.T * x / N + ridge * mpmath.eye(sample.P + 1)
+    """By the definitions, sample by sample; V_LS is the one of least norm where A is singular.
+
+    ``ridge``: lambda, or (of the weight, of the bias).
+    """
+    x, y, N, V = sample.x, sample.y, sample.N, sample.V
+    of_weight, of_bias = ridge if isinstance(ridge, tuple) else (ridge, ridge)
+    penalty = mpmath.diag([*[mpmath.mpf(of_weight)] * sample.P, mpmath.mpf(of_bias)][: x.cols])
+    A = x.T * x / N + penalty
     V_ls = (y.T * x / N) * _pseudo_inverse(A)
-    V = mpmath.matrix([[*_row(sample.W, c), sample.b[c]] for c in range(sample.C)])
     W_ls = V_ls[:, : sample.P]
-    nc1 = (_trace(W_ls * sample.within * W_ls.T) + ridge * _frobenius(V_ls) ** 2) / 2
+    nc1 = (_trace(W_ls * sample.within * W_ls.T) + _trace(V_ls * penalty * V_ls.T)) / 2
     nc23 = mpmath.mpf(0)
     for c, H in enumerate(sample.classes):
-        error = W_ls * _row(sample.means, c).T + V_ls[:, sample.P]
+        error = W_ls * _row(sample.means, c).T
+        if x.cols > sample.P:
+            error += V_ls[:, sample.P]
         error[c] -= 1
         nc23 += _frobenius(error) ** 2 * H.rows / (2 * N)
-    total = (_frobenius(x * V.T - y) ** 2 / N + ridge * _frobenius(V) ** 2) / 2
+    total = (_frobenius(x * V.T - y) ** 2 / N + _trace(V * penalty * V.T)) / 2
     perp = _trace((V - V_ls) * A * (V - V_ls).T) / 2
     return {
         "mse_total": total,

@@ -70,10 +70,23 @@ def _extended(features):
 
 
 def least_squares_classifier(features, labels, num_classes, ridge):
+    """``ridge``: lambda, or (of the weight, of the bias)."""
     x, y = _extended(features), np.eye(num_classes)[labels]
-    A = x.T @ x / len(x) + ridge * np.eye(x.shape[1])
+    A = x.T @ x / len(x) + _penalty(ridge, features.shape[1])
     V = (y.T @ x / len(x)) @ np.linalg.inv(A)
     return V[:, :-1], V[:, -1]
+
+
+def _penalty(ridge, dim):
+    return np.diag([*[ridge[0]] * dim, ridge[1]]) if isinstance(ridge, tuple) else ridge * np.eye(dim + 1)
+
+
+def least_squares_weight(features, labels, num_classes, ridge):
+    """Of a layer without a bias, as a least-squares problem of the samples with rows for the ridge."""
+    root = np.vstack([features / np.sqrt(len(features)), np.sqrt(ridge) * np.eye(features.shape[1])])
+    targets = np.eye(num_classes)[labels] / np.sqrt(len(features))
+    goal = np.vstack([targets, np.zeros((features.shape[1], num_classes))])
+    return np.linalg.lstsq(root, goal, rcond=1e-12)[0].T
 
 
 def mse_loss(features, labels, weight, bias, ridge):
