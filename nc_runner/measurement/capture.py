@@ -14,11 +14,9 @@ from nc_runner.config.plugins import reason
 from nc_runner.errors import MeasurementError
 from nc_runner.measurement.batches import IGNORED, Batch
 from nc_runner.measurement.features import Split
-from nc_runner.measurement.precision import is_finite
+from nc_runner.measurement.precision import HALVES, full, is_finite
 from nc_runner.measurement.samples import FitMeter, LossFunction, Samples
 from nc_runner.measurement.tables import GrowingRows
-
-HALVES = (torch.bfloat16, torch.float16)
 
 
 @dataclass(eq=False)
@@ -123,10 +121,10 @@ class SplitCollector:
                     f"a label is {low if low < 0 else high}, but the model has {classes} outputs\n"
                     f"labels must be in 0..{classes - 1}, or {IGNORED} for samples to leave out"
                 )
-            self.meter.add(_full(outputs), labels)
+            self.meter.add(full(outputs), labels)
             self._labels.append(labels)
         self.dtype = features.dtype
-        self._features.append(_full(features))
+        self._features.append(full(features))
 
     @property
     def features(self) -> Tensor:
@@ -142,7 +140,3 @@ class SplitCollector:
     def resolution(self) -> float | None:
         """How coarse the features are, where they were kept in a finer dtype."""
         return torch.finfo(self.dtype).eps if self.dtype in HALVES else None
-
-
-def _full(numbers: Tensor) -> Tensor:
-    return numbers.float() if numbers.dtype in HALVES else numbers

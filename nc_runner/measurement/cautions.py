@@ -63,11 +63,11 @@ def cautions(stats: ClassStatistics) -> list[str]:
     return found
 
 
-def coarse(dtype: torch.dtype) -> list[str]:
-    """What to beware of in features that a model computes in this dtype."""
+def coarse(dtype: torch.dtype, which: str = "the model computes in") -> list[str]:
+    """What to beware of in features of this dtype; ``which``: what has it."""
     if (eps := torch.finfo(dtype).eps) <= torch.finfo(torch.float32).eps:
         return []
     return [
-        f"the model computes in {str(dtype)[6:]}: features are rounded to {eps:.0e} of their size, which "
+        f"{which} {str(dtype)[6:]}: numbers are rounded to {eps:.0e} of their size, which "
         "hides deep collapse; measure model.float()"
     ]

@@ -7,15 +7,17 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from nc_runner.collapse import ClassStatistics
 from nc_runner.collapse.checks import check_ridge
 from nc_runner.columns import OOD_COLUMN, WIDER_COLUMNS, describe, is_custom_name, metric_columns
 from nc_runner.config.values import nearest
+from nc_runner.data.streaming import free_memory
 from nc_runner.distributed.group import ALONE
 from nc_runner.errors import MeasurementError
-from nc_runner.measurement.cautions import cautions
+from nc_runner.measurement.cautions import cautions, coarse
 from nc_runner.measurement.classes import Classes, predictions
 from nc_runner.measurement.custom import CustomMetric, custom_metrics
 from nc_runner.measurement.measurer import ridge_value
@@ -141,7 +143,7 @@ def measure_features(features: Features, plan: FeaturesPlan) -> Measurement:
         row |= custom_metrics(plan.custom, stats, kept.weight, kept.bias)
     row["analysis_seconds"] = time.perf_counter() - began
     header = metric_columns(stats.num_classes, (*plan.wider, *plan.custom))
-    found = cautions(stats)
+    found = cautions(stats) + coarse(features.train.samples.features.dtype, "the features are")
     if dropped := features.num_classes - stats.num_classes:
         share = 1 - len(kept.train.samples) / len(features.train.samples)
         found.insert(
@@ -166,12 +168,23 @@ def _statistics(features: Features) -> ClassStatistics:
     train = features.train.samples
     place = train.features if features.weight is None else features.weight
     device = float64_device(place.device)
+    _check_memory(features.num_classes, train.features.shape[1], device)
     try:
         stats = ClassStatistics(features.num_classes, train.features.shape[1], device, features.resolution)
         stats.update(train.features, train.labels)
     except ValueError as error:
         raise MeasurementError(str(error)) from None
     return stats
+
+
+def _check_memory(num_classes: int, dim: int, device: torch.device) -> None:
+    """That the class means and the covariance alone find room; the metrics take more."""
+    needed = 8 * dim * (2 * num_classes + dim)
+    if device.type == "cpu" and needed > (free := free_memory()):
+        raise MeasurementError(
+            f"{num_classes} classes of {dim} features need {needed / 2**30:.1f} GiB of memory, and "
+            f"{free / 2**30:.1f} GiB are free\nmin_samples leaves out rare classes"
+        )
 
 
 def _ood(features: Features) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from nc_runner.config.plugins import reason
 from nc_runner.config.values import nearest
 from nc_runner.errors import MeasurementError
 from nc_runner.measurement.features import Features, Split
+from nc_runner.measurement.precision import full, is_finite
 from nc_runner.measurement.samples import FitMeter, LossFunction, Samples, linear_outputs
 from nc_runner.measurement.tables import GrowingRows
 
@@ -29,6 +31,7 @@ _TOGETHER = (
     ("features", None), ("labels", None), ("test_labels", "test_features"), ("test_features", "test_labels"),
     ("weight", "bias"),
 )  # fmt: skip
+MOST_CLASSES = 2**16  # of labels without a weight, or as many as samples; larger labels are no class numbers
 PROBE = 4096  # rows that tell whether float64 features hold float32 values
 
 
@@ -47,8 +50,14 @@ def read_features(path: Path, loss: LossFunction) -> Features:
     arrays = _read(path)
     _check(path, arrays)
     weight, bias = arrays.get("weight"), arrays.get("bias")
+    if weight is not None and bias is not None:
+        bias = bias.to(weight.dtype)
     train, test = _samples(arrays, ""), _samples(arrays, "test_")
     num_classes = len(weight) if weight is not None else 1 + _largest(train.labels)
+    if weight is None and num_classes > max(MOST_CLASSES, len(train)):
+        raise MeasurementError(
+            f"{path}: label {num_classes - 1} is too large: labels must be 0..C-1 for C classes"
+        )
     for samples in (train, test):
         if len(samples) and _largest(samples.labels) >= num_classes:
             raise MeasurementError(
@@ -60,7 +69,7 @@ def read_features(path: Path, loss: LossFunction) -> Features:
             return Split(samples)
         meter, done = FitMeter(loss), 0
         for outputs in linear_outputs(samples.features, weight, bias):
-            meter.add(outputs, samples.labels[done : done + len(outputs)])
+            meter.add(full(outputs), samples.labels[done : done + len(outputs)])
             done += len(outputs)
         return Split(samples, meter.fit())
 
@@ -97,12 +106,18 @@ def _check(path: Path, arrays: Mapping[str, Tensor]) -> None:
         if not fits or any(sizes.setdefault(a, n) != n for a, n in zip(axes, array.shape, strict=True)):
             wanted = ", ".join(f"{axis}={sizes[axis]}" if axis in sizes else axis for axis in axes)
             raise MeasurementError(f"{path}: {key} must have shape ({wanted}), not {tuple(array.shape)}")
+        if array.layout != torch.strided or array.is_quantized:
+            raise MeasurementError(f"{path}: {key} is sparse or quantised\nsave an ordinary dense array")
         whole = not (array.is_floating_point() or array.is_complex() or array.dtype == torch.bool)
-        if whole != key.endswith("labels"):
+        if not (whole if key.endswith("labels") else array.is_floating_point()):
             kind = "whole numbers" if key.endswith("labels") else "floating-point numbers"
             raise MeasurementError(f"{path}: {key} must be {kind}, not {str(array.dtype)[6:]}")
-        if whole and int(array.min()) < 0:
-            raise MeasurementError(f"{path}: {key} must be from 0 on; one is {int(array.min())}")
+        # torch finds no minimum of unsigned numbers; those above int64's range become negative
+        if whole and (least := int(array.to(torch.int64).min())) < 0:
+            raise MeasurementError(f"{path}: {key} must be from 0 on; one is {least}")
+        # the train features are checked when they are read; a pass over them may take minutes
+        if not whole and key != "features" and not is_finite(array):
+            raise MeasurementError(f"{path}: {key} must be finite, and within the range of float32")
 
 
 def _resolution(features: Tensor) -> float | None:
@@ -121,12 +136,15 @@ def _read(path: Path) -> dict[str, Tensor]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise MeasurementError(f"{path} is no features file: it ends in none of {', '.join(readers)}")
+    if not path.exists():
+        raise MeasurementError(f"there is no file {path}")
+    if not path.is_file():  # a pipe would be waited for
+        raise MeasurementError(f"{path} is no file")
     try:
-        return reader(path)
+        with torch.no_grad():
+            return {key: array.detach() for key, array in reader(path).items()}
     except MeasurementError:
         raise
-    except FileNotFoundError:
-        raise MeasurementError(f"there is no file {path}") from None
     except Exception as error:  # a damaged file can fail in any way inside the readers
         raise MeasurementError(f"{path} cannot be read as {path.suffix}: {reason(error)}") from error
 
@@ -157,10 +175,11 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
             with archive.open(member) as file:
-                shape, dtype = _npy_header(file)
-                if dtype.hasobject:
-                    raise MeasurementError(f"{path}: {name} holds Python objects, which are not read")
-                if member.compress_type == zipfile.ZIP_STORED and np.prod(shape):
+                shape, dtype = _npy_header(file, f"{path}: {name}")
+                size = math.prod(shape) * dtype.itemsize
+                if file.tell() + size != member.file_size:
+                    raise MeasurementError(f"{path}: {name} is damaged: its size is not that of {shape}")
+                if member.compress_type == zipfile.ZIP_STORED and size:
                     offset = _data_offset(path, member) + file.tell()
                     mapped = np.memmap(path, dtype, mode="c", offset=offset, shape=shape)
                     arrays[name] = torch.from_numpy(mapped.view(dtype.newbyteorder("=")))
@@ -169,14 +188,22 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
     return arrays
 
 
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, in_columns, dtype = read(file)
+    if dtype.hasobject:
+        raise MeasurementError(f"{name} holds Python objects, which are not read")
+    if dtype.kind not in "biufc" or dtype.itemsize > 16 or dtype == np.longdouble:
+        raise MeasurementError(f"{name} is of type {dtype}\nsave numbers: float32, float64 or int64")
     if in_columns and len(shape) > 1:
-        raise MeasurementError("an array is in column order\nsave numpy.ascontiguousarray(array)")
+        raise MeasurementError(
+            f"{name} is in column order, as a transposed array\nsave numpy.ascontiguousarray(array)"
+        )
     if dtype.byteorder == ">":
-        raise MeasurementError("an array is in big-endian order\nsave it in the machine's own")
+        raise MeasurementError(
+            f"{name} is in big-endian order\nsave array.astype(array.dtype.newbyteorder('='))"
+        )
     return shape, dtype
 
 
@@ -189,7 +216,7 @@ def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
 
 
 def _decompressed(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
-    row = int(np.prod(shape[1:])) * dtype.itemsize
+    row = math.prod(shape[1:]) * dtype.itemsize
     rows, left = GrowingRows(), shape[0] if shape else 0
     while left:
         count = min(left, max(1, BLOCK // max(row, 1)))

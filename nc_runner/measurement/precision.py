@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor
 
+HALVES = (torch.bfloat16, torch.float16)
+
 
 @contextmanager
 def float32_products(tf32: bool) -> Iterator[None]:
@@ -46,6 +48,11 @@ def images_at_a_time(image_size: int, device: torch.device) -> int:
     (docs/benchmarks.md). A GPU wants many.
     """
     return max(16, min(512, 2**16 // image_size**2)) if device.type == "cpu" else 2**30
+
+
+def full(numbers: Tensor) -> Tensor:
+    """Numbers in half precision as float32; others as they are."""
+    return numbers.float() if numbers.dtype in HALVES else numbers
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -1,5 +1,6 @@
 """Features files: every format gives the run's own row; what does not fit is said."""
 
+import os
 import zipfile
 
 import numpy as np
@@ -160,6 +161,12 @@ def test_float64_features_that_hold_float32_values_count_as_float32(tmp_path):
         ({"features": np.full((60, P), np.nan)}, "features must be finite"),
         ({"weight": np.zeros((C, P + 1), np.float32)}, r"weight must have shape \(C=3, P=5\), not \(3, 6\)"),
         ({"bias": np.zeros((C, 1), np.float32)}, r"bias must have shape \(C=3\), not \(3, 1\)"),
+        ({"weight": np.full((C, P), np.nan, np.float32)}, "weight must be finite"),
+        ({"bias": np.full(C, np.inf, np.float32)}, "bias must be finite"),
+        ({"test_features": np.full((12, P), np.nan, np.float32)}, "test_features must be finite"),
+        ({"ood_features": np.full((7, P), -np.inf, np.float32)}, "ood_features must be finite"),
+        ({"labels": np.full(60, 2**64 - 1, np.uint64)}, "labels must be from 0 on; one is -1"),
+        ({"labels": np.full(60, 2**40), "weight": None, "bias": None}, "label 1099511627776 is too large"),
         ({"test_features": np.zeros((0, P), np.float32), "test_labels": np.zeros(0, int)}, "must have shape"),
     ],
 )
@@ -198,5 +205,77 @@ def test_a_file_that_promises_more_than_it_holds_is_damaged_not_a_crash(tmp_path
         for member in archive.namelist():
             content = archive.read(member).replace(b"(60, 5)", b"(90, 5)")
             lie.writestr(member, content)
-    with pytest.raises(MeasurementError):
+    with pytest.raises(MeasurementError, match="features is damaged: its size is not that of"):
         row_of(tmp_path / "lie.npz")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64, np.int8])
+def test_labels_of_every_whole_number_type_are_read(dtype, tmp_path):
+    content = arrays()
+    rows = [
+        row_of(write(tmp_path / "f.npz", content | {"labels": content["labels"].astype(kind)}))
+        for kind in (dtype, np.int64)
+    ]
+    for key in rows[0].keys() - {"analysis_seconds"}:
+        assert rows[0][key] == pytest.approx(rows[1][key], nan_ok=True), key
+
+
+def test_a_classifier_in_half_precision_has_the_loss_of_its_outputs_in_float32(tmp_path):
+    content = arrays()
+    weight = (3 * content["weight"]).astype(np.float16)
+    half = row_of(write(tmp_path / "half.npz", content | {"weight": weight}))
+    single = row_of(write(tmp_path / "single.npz", content | {"weight": weight.astype(np.float32)}))
+    assert half["train_loss"] == pytest.approx(single["train_loss"], rel=1e-3)
+    outputs = torch.nn.functional.linear(
+        *(torch.from_numpy(array).half() for array in (content["features"], weight, content["bias"]))
+    )
+    loss = torch.nn.functional.cross_entropy(outputs.double(), torch.from_numpy(content["labels"]))
+    assert half["train_loss"] == pytest.approx(float(loss), rel=1e-6)
+
+
+def test_features_in_half_precision_come_with_a_caution(tmp_path):
+    content = arrays()
+    content["features"] = content["features"].astype(np.float16)
+    features = read_features(write(tmp_path / "f.npz", content), LOSSES["ce"])
+    assert "the features are float16" in measure_features(features, FeaturesPlan()).cautions[-1]
+
+
+def test_what_finds_no_room_in_memory_is_said_before_it_is_tried(tmp_path):
+    wide = {"features": np.zeros((4, 2_000_000), np.float32), "labels": np.arange(4) % 2}
+    with pytest.raises(MeasurementError, match="2 classes of 2000000 features need"):
+        row_of(write(tmp_path / "f.npz", wide), metrics="core")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.asfortranarray(arrays()["features"]), "features is in column order"),
+        (arrays()["features"].astype(">f4"), "features is in big-endian order"),
+        (np.zeros(60, "datetime64[s]"), "features is of type datetime64"),
+        (np.zeros(60, "U3"), "features is of type <U3"),
+        (np.zeros((60, P), np.longdouble), "features is of type"),
+        (np.zeros((60, P), np.complex64), "features must be floating-point numbers"),
+    ],
+)
+@pytest.mark.parametrize("name", ["f.npz", "compressed.npz"])
+def test_the_array_that_numpy_wrote_and_cannot_be_read_is_named(array, message, name, tmp_path):
+    with pytest.raises(MeasurementError, match=rf"{name}: {message}") as error:
+        read_features(write(tmp_path / name, arrays() | {"features": array}), LOSSES["ce"])
+    assert len(str(error.value).splitlines()) <= 2
+
+
+def test_tensors_with_gradients_are_read_and_sparse_ones_declined(tmp_path):
+    tensors = {key: torch.from_numpy(value) for key, value in arrays().items()}
+    torch.save(tensors | {"weight": torch.nn.Parameter(tensors["weight"])}, tmp_path / "f.pt")
+    assert not read_features(tmp_path / "f.pt", LOSSES["ce"]).weight.requires_grad
+    torch.save(tensors | {"features": tensors["features"].to_sparse()}, tmp_path / "sparse.pt")
+    with pytest.raises(MeasurementError, match="features is sparse or quantised"):
+        read_features(tmp_path / "sparse.pt", LOSSES["ce"])
+
+
+def test_pipes_and_folders_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "folder.npz").mkdir()
+    for name in ("pipe.npz", "folder.npz"):
+        with pytest.raises(MeasurementError, match=f"{name} is no file"):
+            read_features(tmp_path / name, LOSSES["ce"])
