@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nc_runner.commands.ending import DONE, add_version, finish
 from nc_runner.errors import ConfigError, MeasurementError, RunFolderError
+from nc_runner.runs.measured import check_folder
 
 PROGRAM = "nc-measure"
 
@@ -81,9 +82,7 @@ def parser() -> argparse.ArgumentParser:
     )
     how = result.add_argument_group("how")
     how.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N, mps")
-    how.add_argument(
-        "--batch-size", type=int, default=512, metavar="N", help="images per pass (default: 512)"
-    )
+    how.add_argument("--batch-size", type=int, metavar="N", help="images per pass (default: 512)")
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads of torch")
     output = result.add_argument_group("output (default: a table)")
     formats = output.add_mutually_exclusive_group()
@@ -111,8 +110,11 @@ def _measure(arguments: list[str]) -> int:
     sources = chosen.sources
     check_arguments(chosen, sources, settings)
 
-    if chosen.out is not None and not chosen.overwrite and chosen.out.is_dir() and any(chosen.out.iterdir()):
-        raise ConfigError(f"--out {chosen.out} is not empty\nchoose a new folder, or give --overwrite")
+    if chosen.out is not None:
+        try:
+            check_folder(chosen.out, overwrite=chosen.overwrite)
+        except RunFolderError as error:
+            raise ConfigError(f"--out {error}") from None
     try:
         return _carry_out(chosen, sources, settings)
     except (MeasurementError, RunFolderError) as error:
@@ -126,12 +128,16 @@ def _carry_out(chosen: argparse.Namespace, sources: list[str], settings: list[st
 
     tasks = Sources(chosen, settings).tasks(sources)
     epochs = measure_output.with_epochs(tasks)
-    done = [
-        measure_output.Measured(task, epoch, task.measure())
-        for task, epoch in zip(tasks, epochs, strict=True)
-    ]
+    done = []
+    for task, epoch in zip(tasks, epochs, strict=True):
+        try:
+            done.append(measure_output.Measured(task, epoch, task.measure()))
+        except MeasurementError as error:
+            if task.label in str(error):
+                raise
+            raise MeasurementError(f"{task.label}: {error}") from error
     if chosen.out is not None:
-        measure_output.write_folder(chosen.out, done, chosen.ridge or "objective", overwrite=chosen.overwrite)
+        measure_output.write_folder(chosen.out, done, chosen.ridge, overwrite=chosen.overwrite)
     measure_output.print_all(done, as_json=chosen.json, as_csv=chosen.csv)
     if chosen.out is not None and not (chosen.json or chosen.csv):
         print(f"{len(done)} row{'s' * (len(done) > 1)} in {chosen.out}: nc-plot {chosen.out}")
@@ -175,6 +181,13 @@ def check_arguments(chosen: argparse.Namespace, sources: list[str], settings: li
     if files and (settings or chosen.layers):
         unused = settings[0] if settings else "--layers"
         raise ConfigError(f"{unused} has no meaning for a features file: {files[0]}")
+    if files and not folders:
+        for flag, given in (
+            ("--batch-size", chosen.batch_size),
+            (f"--device {chosen.device}", chosen.device not in ("auto", "cpu")),
+        ):
+            if given:
+                raise ConfigError(f"{flag} has no meaning for a features file, which is measured on the CPU")
     for flag, number in (("--batch-size", chosen.batch_size), ("--threads", chosen.threads)):
         if number is not None and number < 1:
             raise ConfigError(f"{flag} must be at least 1")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nc_runner.columns import WIDER_COLUMNS, is_custom_name
 from nc_runner.commands.ending import complain
-from nc_runner.commands.measure_sources import Task
+from nc_runner.commands.measure_sources import Task, number_or_name
 from nc_runner.errors import ConfigError
 from nc_runner.measurement.result import Measurement
 from nc_runner.runs.measured import MeasuredFolder
@@ -108,16 +108,19 @@ def _print_series(done: Sequence[Measured]) -> None:
     print("all columns: --csv, --json")
 
 
-def write_folder(folder: Path, done: Sequence[Measured], ridge: str | float, *, overwrite: bool) -> None:
-    """Write the rows as a run folder. Raises RunFolderError."""
+def write_folder(folder: Path, done: Sequence[Measured], ridge: str | None, *, overwrite: bool) -> None:
+    """Write the rows as a run folder; ``ridge``: None for the run's own. Raises RunFolderError."""
     first = done[0]
-    same = {len(one.measurement.row) for one in done}
-    if len(same) > 1:
+    if len({tuple(one.measurement.row) for one in done}) > 1:
         raise ConfigError("--out: the sources have different classes or columns\nmeasure them apart")
     row = first.measurement.row
     custom = [name for name in row if is_custom_name(name)]
     further = [name for name in row if name in WIDER_COLUMNS] + custom
+    of_run = first.task.source.settings.get("analysis", {}).get("ridge")
+    ridge_of_rows = number_or_name(ridge or of_run or "objective")
     source = replace(first.task.source, epochs=done[-1].epoch)
-    with MeasuredFolder(folder, source, further, custom=custom, ridge=ridge, overwrite=overwrite) as written:
+    with MeasuredFolder(
+        folder, source, further, custom=custom, ridge=ridge_of_rows, overwrite=overwrite
+    ) as written:
         for one in done:
             written.add(one.epoch, one.measurement.row, one.measurement.layers)

@@ -35,6 +35,8 @@ from nc_runner.training.devices import choose_device, set_threads
 from nc_runner.training.loaded import LoadedRun, load_run
 from nc_runner.training.losses import build_loss
 
+BATCH_SIZE = 512  # images per pass
+
 
 @dataclass(frozen=True)
 class Task:
@@ -58,8 +60,9 @@ class Sources:
         self.device = choose_device(chosen.device, Place())
         set_threads(chosen.threads, self.device, 1)
         self.custom: dict[str, CustomMetric] = find_custom_metrics(_pairs(chosen.custom))
-        self.metrics = chosen.metrics[0] if chosen.metrics[0] in ("core", "all") else chosen.metrics
-        self.ridge = None if chosen.ridge is None else _number(chosen.ridge)
+        self.metrics = chosen.metrics[0] if len(chosen.metrics) == 1 else chosen.metrics
+        self.batch_size = chosen.batch_size or BATCH_SIZE
+        self.ridge = None if chosen.ridge is None else number_or_name(chosen.ridge)
 
     def tasks(self, sources: Sequence[str]) -> list[Task]:
         """One for each source, each of a run's chosen epochs, and each file of a model's weights."""
@@ -155,11 +158,11 @@ class Sources:
         if config is not None:
             ridge = config.analysis.ridge if ridge is None else ridge
             weight_decay = config.weight_decay if weight_decay is None else weight_decay
-        train, test = (Batches(dataset, split, chosen.batch_size) for split in ("train", "test"))
+        train, test = (Batches(dataset, split, self.batch_size) for split in ("train", "test"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MeasurementWarning)  # the table has them
             return measure(
-                model, train, test=test, ood=_ood_batches(dataset, chosen.batch_size), metrics=self.metrics,
+                model, train, test=test, ood=_ood_batches(dataset, self.batch_size), metrics=self.metrics,
                 custom=self.custom, layers=chosen.layers, classifier=chosen.classifier, loss=loss,
                 ridge="objective" if ridge is None else ridge, weight_decay=weight_decay or 0.0,
                 min_samples=chosen.min_samples, device=self.device, progress=sys.stderr.isatty(),
@@ -180,7 +183,7 @@ def _epochs(folder: Path, chosen: Sequence[str]) -> list[int]:
         if kept := kept_epochs(folder):
             return kept
         raise ConfigError(f"{folder} kept no weights of single epochs\ntrain with keep_checkpoints=analysed")
-    if not all(epoch.isdigit() for epoch in chosen):
+    if not all(epoch.isdecimal() for epoch in chosen):
         raise ConfigError(f"--epoch {' '.join(chosen)} is not valid\ngive epochs, such as 10 20, or all")
     return sorted(set(map(int, chosen)))
 
@@ -194,7 +197,8 @@ def _pairs(given: Sequence[str]) -> Mapping[str, str]:
     return dict(pair.split("=", 1) for pair in given)
 
 
-def _number(text: str) -> str | float:
+def number_or_name(text: str | float) -> str | float:
+    """The number that a text is, or the text itself, as of --ridge."""
     try:
         return float(text)
     except ValueError:

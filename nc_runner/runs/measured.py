@@ -54,6 +54,28 @@ class Source:
         return {"epochs": self.epochs, **self.settings, **names, "analysis": analysis}
 
 
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """That rows can be written to a folder, before the work of measuring them. Raises RunFolderError."""
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    if not parent.is_dir():
+        raise RunFolderError(f"{parent} is not a folder\nchoose another folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{folder} cannot be written\nchoose another folder")
+    if parent == folder:
+        _check_replaceable(folder, overwrite)
+
+
+def _check_replaceable(folder: Path, overwrite: bool) -> None:
+    if not any(entry.name != LOCK_FILE for entry in folder.iterdir()):
+        return
+    if not ((folder / RUN_FILE).exists() and read_run_file(folder).get("kind") == KIND):
+        raise RunFolderError(f"{folder} is not empty\nchoose a new folder")
+    if not overwrite:
+        raise RunFolderError(
+            f"{folder} is not empty: it holds measured rows already\nchoose a new folder, or give --overwrite"
+        )
+
+
 class MeasuredFolder:
     """Writes a run folder row by row, each whole when :meth:`add` returns. A context manager.
 
@@ -170,16 +192,7 @@ class MeasuredFolder:
 
     def _clear(self) -> None:
         """Empty the folder of an earlier run of this kind; anything else is left alone."""
-        entries = [entry for entry in self.folder.iterdir() if entry.name != LOCK_FILE]
-        if not entries:
-            return
-        ours = (self.folder / RUN_FILE).exists() and read_run_file(self.folder).get("kind") == KIND
-        if not ours:
-            raise RunFolderError(f"{self.folder} is not empty\nchoose a new folder")
-        if not self.overwrite:
-            raise RunFolderError(
-                f"{self.folder} holds measured rows already\nchoose a new folder, or overwrite it"
-            )
+        _check_replaceable(self.folder, self.overwrite)
         for name in (METRICS_FILE, LAYERS_FILE, RUN_FILE):
             (self.folder / name).unlink(missing_ok=True)
         shutil.rmtree(self.folder / "figures", ignore_errors=True)

@@ -155,10 +155,15 @@ def test_custom_metrics(features, in_folder, capsys):
         (["f.npz", "--ridge", "auto"], "ridge=auto is unknown"),
         (["f.npz", "--min-samples", "0"], "min_samples=0 must be"),
         (["f.npz", "--custom", "a"], "--custom a is not valid"),
-        (["f.npz", "--device", "cuda:9"], "device=cuda:9"),
+        (["f.npz", "--device", "cuda:9"], "--device cuda:9 has no meaning for a features file"),
         (["f.npz", "--threads", "0"], "--threads must be at least 1"),
         (["f.npz", "--out", "full"], "--out full is not empty"),
         (["f.npz", "--out", "full", "--overwrite"], "full is not empty\nchoose a new folder"),
+        (["f.npz", "--out", "f.npz"], "--out f.npz is not a folder"),
+        (["f.npz", "--out", "f.npz/a/b"], "--out f.npz is not a folder"),
+        (["f.npz", "--metrics", "core", "nc1_cdnv"], "metrics: core stands alone"),
+        (["f.npz", "--batch-size", "3"], "--batch-size has no meaning for a features file"),
+        (["f.npz", "nan.npz"], "nan.npz: features must be finite"),
         (["--model", "model.py:make"], "--model needs data"),
         (["--model", "model.py:make", "data=digit"], "data=digit: there is no such option; did you"),
         (["--model", "model.py:make", "data=digits", "data.pda=1"], "there is no setting data.pda"),
@@ -172,6 +177,7 @@ def test_custom_metrics(features, in_folder, capsys):
 def test_wrong_input_is_said_in_two_lines_with_exit_code_2_and_nothing_is_made(
     arguments, message, features, in_folder, capsys
 ):
+    np.savez(in_folder / "nan.npz", features=np.full((4, 2), np.nan), labels=np.arange(4) % 2)
     (in_folder / "full").mkdir()
     (in_folder / "full" / "mine.txt").write_text("")
     before = sorted(path.name for path in in_folder.rglob("*") if "__pycache__" not in path.parts)
@@ -190,6 +196,37 @@ def test_a_folder_of_measured_rows_is_replaced_only_when_asked(features, in_fold
     assert "give --overwrite" in capsys.readouterr().err
     assert command(features, features, "--out", "out", "--overwrite") == 0
     assert len(read_run(in_folder / "out").rows) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_measured(in_folder, capsys, monkeypatch):
+    monkeypatch.setattr(measure, "_carry_out", lambda *_: pytest.fail("it measures"))
+    (in_folder / "f.npz").write_text("")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert command("f.npz", "--out", "new/out") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_rows_of_different_columns_do_not_go_into_one_folder(features, in_folder, capsys):
+    """Three columns of the test set in one, three more of the signal-to-noise spectrum in the other."""
+    content = dict(np.load(features))
+    np.savez("a.npz", **content, test_features=content["features"], test_labels=content["labels"])
+    six = {"labels": np.arange(300) % 6, "weight": np.eye(6, 4)}
+    np.savez("b.npz", **content | six)
+    assert command("a.npz", "b.npz", "--metrics", "all", "--out", "out") == 2
+    assert "the sources have different classes or columns" in capsys.readouterr().err
+    assert not (in_folder / "out").exists()
+
+
+@pytest.mark.parametrize(("given", "recorded"), [([], "notebook"), (["--ridge", "0.5"], 0.5)])
+def test_the_record_says_by_which_rule_the_ridge_was_chosen(given, recorded, in_folder):
+    result = nc_run(
+        "epochs=1", "analysis.ridge=notebook", "progress=none", "hydra.run.dir=run", cwd=in_folder
+    )
+    assert result.returncode == 0, result.stderr
+    assert command("run", "--out", "out", *given) == 0
+    assert (
+        json.loads((in_folder / "out" / "run.json").read_text())["settings"]["analysis"]["ridge"] == recorded
+    )
 
 
 def test_help_and_errors_import_no_torch():
