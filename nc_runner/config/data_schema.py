@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from nc_runner.config import values
 from nc_runner.config.fields import Group, passive, setting, target
@@ -41,12 +41,39 @@ class CustomOptions(Group):
     model_config = ConfigDict(extra="allow")
 
 
+class Imbalance(Group):
+    """How many images of each class are trained on: see :func:`nc_runner.data.subset.class_sizes`."""
+
+    kind: Literal["none", "step", "exponential"] = setting(
+        "classes of unequal size: none, step (the last are small), exponential (each smaller than the last)",
+        neutral="none",
+    )
+    ratio: float | None = setting(
+        "images of the largest class over those of the smallest", neutral=None, ge=1
+    )
+    minority_classes: int | None = setting(
+        "of step alone: how many classes are small, which are the last ones", neutral=None, ge=1
+    )
+
+
 class Data(Group):
     target: str = target("name of a data set that ships, or the path of a custom loader")
     name: Name | None = setting("name in figures and folder names; null: that of file, folder or loader")
     root: str = passive("folder of the data files")
     download: bool = passive("fetch missing files where there is a public address")
-    samples_per_class: int | None = setting("balanced, seeded subset of the train set", neutral=None, ge=1)
+    samples_per_class: int | None = setting(
+        "balanced, seeded subset of the train set; with an imbalance: images of the largest class",
+        neutral=None,
+        ge=1,
+    )
+    imbalance: Imbalance = Field(description="classes of unequal size in the train set")
+    label_noise: float = setting(
+        "share of train images that get the label of a random one among them", neutral=0.0, ge=0, le=1
+    )
+    augment: Literal["none", "standard", "crop"] = setting(
+        "in training alone: none, standard (pad by 4, random crop, flip; digits: no flip), crop (no flip)",
+        neutral="none",
+    )
     pad: int = setting("zero pixels added on each side, before normalising", ge=0, le=64)
     mean: Floats | None = setting("per channel, of pixels scaled to [0, 1]; null: computed")
     std: Annotated[Floats, values.each_above_zero] | None = setting(

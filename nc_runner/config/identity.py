@@ -20,6 +20,7 @@ Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | 
 
 _IN_CELL = ("net", "data", "loss")  # their names begin the folder's name
 _HASHED_ONLY = ("data.mean", "data.std", "data.pad")  # they differ between data sets: no word of the name
+_WORDS = {"data.imbalance.kind": "imbalance"}  # where the last part of a key says too little
 _LONGEST = 72  # letters of the readable part
 
 
@@ -81,6 +82,6 @@ def _words(found: Mapping[str, Value]) -> Iterator[str]:
         if key in said or (key == "net.depth" and found["net._target_"] in NETWORKS):
             continue
         text = f"{value:.6g}" if isinstance(value, float) else str(value)
-        name = key.rpartition(".")[2]
+        name = _WORDS.get(key, key.rpartition(".")[2])
         word = name if value is True else f"{name}{text}"
         yield "".join(c for c in word if c.isalnum() or c in "._+")

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from nc_runner.columns import OOD_COLUMN, metric_columns, wider_columns
+from nc_runner.config.data_checks import check_data
 from nc_runner.config.data_schema import DATA_SETS
 from nc_runner.config.fields import Group
 from nc_runner.config.plugins import callable_name
@@ -56,9 +57,7 @@ def validate(settings: dict[str, Any]) -> Config:
     _check_objective(config.objective, config.analysis)
     _check_kept(config)
     _check_samples(config)
-    mean, std = config.data.mean, config.data.std
-    if mean is not None and std is not None and len(mean) != len(std):
-        raise ConfigError("data.mean and data.std differ in length\ngive one number per channel for each")
+    check_data(config.data)
     return config
 
 

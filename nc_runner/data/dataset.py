@@ -18,11 +18,13 @@ from torch import Tensor
 
 from nc_runner.config.data_schema import Data
 from nc_runner.config.plugins import callable_name
+from nc_runner.data.augment import Augmentation, augmentation_of
 from nc_runner.data.loaders import load_raw
 from nc_runner.data.ood import load_ood
 from nc_runner.data.raw import RawSplit
 from nc_runner.data.streaming import BLOCK, StreamedSplit, channel_moments, fits, worker_count
-from nc_runner.data.subset import balanced_subset, measured_test, measured_train
+from nc_runner.data.subset import measured_test, measured_train
+from nc_runner.data.train_set import LabelNoise, train_rows, with_noise
 from nc_runner.errors import ConfigError
 
 
@@ -70,7 +72,8 @@ class Dataset:
     """Both splits, resident or streamed, and the per-channel mean and std of pixels scaled to [0, 1].
 
     ``fingerprint`` is the SHA-256 of shapes, images and labels of both splits as they are here, subset and
-    padded: runs with equal fingerprints had the same images and labels, in the same order.
+    padded: runs with equal fingerprints had the same images and labels, in the same order. ``label_noise``:
+    how many train labels were replaced. ``augment``: what :meth:`training_batches` does to images.
     """
 
     train: AnySplit
@@ -81,6 +84,8 @@ class Dataset:
     name: str
     fingerprint: str
     ood: Tensor | None = None  # (M, C, H, W) uint8: out-of-distribution images, for the measurement alone
+    label_noise: LabelNoise | None = None
+    augment: Augmentation | None = None
     _scale: Tensor = field(init=False, repr=False)  # (C, 1, 1) float32 on the splits' device
     _shift: Tensor = field(init=False, repr=False)
 
@@ -108,6 +113,29 @@ class Dataset:
         ood = None if self.ood is None else self.ood.to(device)
         return replace(self, train=self.train.to(device), test=self.test.to(device), ood=ood)
 
+    @property
+    def class_counts(self) -> list[int]:
+        """Train images of each class, by the labels that training sees."""
+        return torch.bincount(self.train.labels, minlength=self.num_classes).tolist()
+
+    def training_batches(
+        self, order: Tensor, epoch: int, first: int, share: slice
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch, counted from 0, from its step ``first`` on: images (b, C, H, W) uint8,
+        augmented, and labels (b,).
+
+        Args:
+            order: (steps, B) indices of the images of all steps.
+            share: which b of the B images of each batch are wanted.
+        """
+        batches = self.train.batches(order[first:, share])
+        if self.augment is None:
+            yield from batches
+            return
+        draws = self.augment.draws(epoch, *order.shape)[first:, share].to(self.device)
+        for draw, (images, labels) in zip(draws, batches, strict=True):
+            yield self.augment.apply(images, draw), labels
+
     def normalise(self, images: Tensor, channels_last: bool) -> Tensor:
         """(B, C, H, W) uint8 on the data set's device -> (pixel/255 - mean) / std, float32, same shape.
 
@@ -127,7 +155,8 @@ def load_dataset(
     taken and before padding.
 
     Args:
-        seed: decides which images ``samples_per_class`` takes, and nothing else.
+        seed: decides which images ``samples_per_class`` and ``imbalance`` take, which labels ``label_noise``
+            replaces, and what ``augment`` does.
         ood: the name of a standard data set, whose test images come along, made to fit: see
             :mod:`nc_runner.data.ood`.
         device: the one that the data set is meant for: what does not fit there is streamed.
@@ -138,10 +167,10 @@ def load_dataset(
     """
     raw = load_raw(data)
     mean, std = _moments(data, raw.train)
-    rows = None
-    if data.samples_per_class is not None:
-        rows = balanced_subset(raw.train.labels, raw.num_classes, data.samples_per_class, seed)
-    parts = [_streamed(raw.train, rows, data.pad, data), _streamed(raw.test_split, None, data.pad, data)]
+    augment = augmentation_of(data, seed, raw.train.images.shape[1])
+    rows = train_rows(raw.train.labels, raw.num_classes, data, seed)
+    given, noise = _noisy(_streamed(raw.train, rows, data.pad, data), data.label_noise, seed)
+    parts = [given, _streamed(raw.test_split, None, data.pad, data)]
     resident = fits(data.resident, sum(math.prod(part.shape) for part in parts), torch.device(device))
     train, test = (_resident(part) if resident else part for part in parts)
     return Dataset(
@@ -153,6 +182,8 @@ def load_dataset(
         name=data.name or callable_name(data.target),
         fingerprint=_fingerprint(train, test),
         ood=None if ood is None else load_ood(ood, data, train.shape[1:]),
+        label_noise=noise,
+        augment=augment,
     )
 
 
@@ -196,6 +227,11 @@ def _streamed(split: RawSplit, rows: NDArray[np.int64] | None, pad: int, data: D
     rows = np.arange(len(split.labels)) if rows is None else rows
     workers = worker_count(data.workers, split.images)
     return StreamedSplit(split.images, rows, torch.from_numpy(split.labels[rows]), pad, workers)
+
+
+def _noisy(train: StreamedSplit, share: float, seed: int) -> tuple[StreamedSplit, LabelNoise | None]:
+    labels, noise = with_noise(train.labels.numpy(), share, seed)
+    return (train, None) if noise is None else (replace(train, labels=torch.from_numpy(labels)), noise)
 
 
 def _resident(split: StreamedSplit) -> Split:

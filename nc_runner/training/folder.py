@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -150,6 +151,9 @@ class RunFolder:
             image_shape=dataset.train.shape[1:],  # channels, height, width, padding included
             train_images=len(dataset.train),
             test_images=len(dataset.test),
+            class_counts=dataset.class_counts,  # train images, by the labels that training sees
+            label_noise=None if dataset.label_noise is None else asdict(dataset.label_noise),
+            augment=None if dataset.augment is None else asdict(dataset.augment),
             features=network.classifier.in_features,
             parameters=parameter_count(network.model),
             data_fingerprint=dataset.fingerprint,

@@ -142,13 +142,13 @@ class Trainer:
         self.shuffler.set_state(self.epoch_start)
         order = torch.randperm(len(train), generator=self.shuffler).to(self.device)
         batches = order[: self.steps * training.batch_size].view(self.steps, -1)
-        batches = batches[:, self.group.share(training.batch_size)]
+        share = self.group.share(training.batch_size)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = self.lr_at(self.epoch + 1)
         self.network.model.train()
         total = torch.zeros((), device=self.device)  # summed there: no synchronisation inside the epoch
         with float32_products(tf32=training.precision == "tf32"):
-            for pixels, labels in train.batches(batches[self.step :]):
+            for pixels, labels in self.dataset.training_batches(batches, self.epoch, self.step, share):
                 images = self.dataset.normalise(pixels, channels_last=training.channels_last)
                 with training_autocast(training.precision, self.device):
                     outputs = self.forward(images)

@@ -112,7 +112,7 @@ def test_values_of_several_types_are_taken(override):
         ("+optimizer=adam", "there is no setting optimizer"),
         ("++optimizer=adam", "there is no setting optimizer"),
         ("+loss.label_smoothing=0.1", "there is no setting loss.label_smoothing"),
-        ("+data.augment=true", "there is no setting data.augment"),
+        ("+data.augmentation=true", "there is no setting data.augmentation"),
         ("+data.options.size=32", "there is no setting data.options.size"),
         ("+net.width=3", "there is no setting net.width"),
         ("+analysis.metric=all", "there is no setting analysis.metric; did you mean analysis.metrics?"),

@@ -13,8 +13,9 @@ from helpers import miniature
 from helpers.settings import settings_of
 
 from nc_runner.data import dataset as module
-from nc_runner.data.dataset import Dataset, balanced_subset, load_dataset
+from nc_runner.data.dataset import Dataset, load_dataset
 from nc_runner.data.raw import RawDataset, RawSplit
+from nc_runner.data.subset import balanced_subset
 from nc_runner.errors import ConfigError, DataError
 
 DIGITS = settings_of("data=digits").data
