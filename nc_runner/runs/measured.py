@@ -51,7 +51,8 @@ class Source:
         """As the settings of a run have it."""
         names = {"net": {"name": self.net}, "data": {"name": self.data}, "loss": {"name": self.loss}}
         analysis = {"ridge": ridge, "custom": dict.fromkeys(custom, "")}
-        return {"epochs": self.epochs, **self.settings, **names, "analysis": analysis}
+        epochs = {} if self.epochs is None else {"epochs": self.epochs}  # not those of the run's settings
+        return {"epochs": None, **self.settings, **epochs, **names, "analysis": analysis}
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:

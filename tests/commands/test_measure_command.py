@@ -224,9 +224,13 @@ def test_the_record_says_by_which_rule_the_ridge_was_chosen(given, recorded, in_
     )
     assert result.returncode == 0, result.stderr
     assert command("run", "--out", "out", *given) == 0
-    assert (
-        json.loads((in_folder / "out" / "run.json").read_text())["settings"]["analysis"]["ridge"] == recorded
-    )
+    settings = json.loads((in_folder / "out" / "run.json").read_text())["settings"]
+    assert settings["analysis"]["ridge"] == recorded
+
+
+def test_the_epochs_of_the_record_are_those_that_were_measured(trained, in_folder):
+    assert command(trained, "--epoch", "1", "2", "--out", "out") == 0
+    assert json.loads((in_folder / "out" / "run.json").read_text())["settings"]["epochs"] == 2
 
 
 def test_help_and_errors_import_no_torch():
