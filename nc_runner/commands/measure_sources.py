@@ -158,7 +158,8 @@ class Sources:
         if config is not None:
             ridge = config.analysis.ridge if ridge is None else ridge
             weight_decay = config.weight_decay if weight_decay is None else weight_decay
-        train, test = (Batches(dataset, split, self.batch_size) for split in ("train", "test"))
+        train, tested = (Batches(dataset, split, self.batch_size) for split in ("train", "test"))
+        test = tested if len(tested) else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MeasurementWarning)  # the table has them
             return measure(

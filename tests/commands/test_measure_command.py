@@ -228,6 +228,26 @@ def test_the_record_says_by_which_rule_the_ridge_was_chosen(given, recorded, in_
     assert settings["analysis"]["ridge"] == recorded
 
 
+LOADER = """
+import numpy as np
+from nc_runner.data.raw import RawDataset, RawSplit
+
+def train_only():
+    images = np.random.default_rng(0).integers(0, 255, (120, 8, 8, 1), np.uint8)
+    return RawDataset(RawSplit(images, np.arange(120) % 3), None, 3)
+"""
+
+
+def test_data_without_a_test_set_are_measured_and_its_columns_are_nan(in_folder, capsys):
+    (in_folder / "train_only.py").write_text(LOADER)
+    data = ["data=custom", "data._target_=train_only.train_only"]
+    assert command("--model", "model.py:make", *data, "--metrics", "all", "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["test_accuracy"] is None
+    assert row["nc1_cdnv"] > 0
+    assert "test_nc1" not in row
+
+
 def test_the_epochs_of_the_record_are_those_that_were_measured(trained, in_folder):
     assert command(trained, "--epoch", "1", "2", "--out", "out") == 0
     assert json.loads((in_folder / "out" / "run.json").read_text())["settings"]["epochs"] == 2
