@@ -41,9 +41,11 @@ _EMPTY = "a class has no samples"
 _MEANS = f"{_EMPTY}; all class means coincide"
 _ANGLES = f"{_EMPTY}; a class mean is mu_G"
 _ROWS = "a row of W is 0"
+_MINORITY = f"{_EMPTY}; all classes are equally large"
 _HPD = "Han et al. 2022"
 _PHD = "Papyan et al. 2020"
 _ZHU, _LIU, _MARKOU = "Zhu et al. 2021", "Liu et al. 2023", "Markou et al. 2024"
+_ROY, _FANG = "Roy & Vetterli 2007", "Fang et al. 2021"
 
 _CORE = (
     Column("epoch", "epochs done: the row describes the network after that epoch; 0: at initialisation, "
@@ -158,6 +160,29 @@ _WIDER = (
     Column("bias_norm", "size of the bias; 0 without one", "‖b‖"),
     Column("rank", "directions of the class means that nc1 counts, at most C - 1",
            "singular values of M above 1e-10 of the largest", collapse="C - 1", nan=_EMPTY),
+    Column("effective_rank", "how many directions the features fill, between 1 and P",
+           "exp(-sum_j p_j log p_j), p_j the eigenvalues of Sigma_T / Tr Sigma_T", _ROY, "C - 1",
+           f"{_EMPTY}; no feature varies"),
+    Column("test_effective_rank", "the same of the test set's features and their own class means",
+           "exp(-sum_j p_j log p_j), p_j the eigenvalues of Sigma_T / Tr Sigma_T", _ROY,
+           "C - 1 if collapse generalises", f"{_EMPTY}; no feature varies", needs="test features"),
+    Column("feature_norm", "size of the train features, not centred", "Ave ‖h‖", "arXiv 2604.00230",
+           needs="train features"),
+    Column("minority_angle", "angles between the means of minority classes: those with fewer samples than "
+           "the geometric mean of the largest and the smallest class",
+           "mean over pairs of them of cos(mu_c - mu_G, mu_c' - mu_G)", _FANG, "-1/(C-1)",
+           f"{_MINORITY}; fewer than 2 minority classes; the mean of one is mu_G"),
+    Column("majority_angle", "angles between the means of the other classes",
+           "mean over pairs of them of cos(mu_c - mu_G, mu_c' - mu_G)", _FANG, "-1/(C-1)",
+           f"{_MINORITY}; fewer than 2 majority classes; the mean of one is mu_G"),
+    Column("minority_angle_classifier", "angles between the classifier's rows of minority classes, not "
+           "centred; 1 at minority collapse", "mean over pairs of them of cos(w_c, w_c')", _FANG, "-1/(C-1)",
+           f"{_MINORITY}; fewer than 2 minority classes; a row of W is 0"),
+    Column("majority_angle_classifier", "angles between the classifier's rows of the other classes",
+           "mean over pairs of them of cos(w_c, w_c')", _FANG, "-1/(C-1)",
+           f"{_MINORITY}; fewer than 2 majority classes; a row of W is 0"),
+    Column("minority_ratio", "size of the classifier's rows of minority classes against the others",
+           "mean of ‖w_c‖ over minority classes / over the others", _FANG, "1", f"{_MINORITY}; W = 0"),
 )  # fmt: skip
 _LAYERS = (
     Column("layer", "name of the module"),

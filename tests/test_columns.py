@@ -14,6 +14,7 @@ from helpers.samples import random_features, simplex_etf, statistics_of
 from nc_runner import columns
 from nc_runner.collapse import (
     collapse_metrics,
+    feature_norm,
     least_squares_classifier,
     mse_decomposition,
     nc1_numerical_rank,
@@ -89,6 +90,7 @@ def test_a_wider_column_has_a_function_of_its_name_or_needs_more_than_statistics
     assert functions == set(find_measures())
     assert set(WIDER_COLUMNS) - functions == {
         "nc1_numerical_rank", "ncc_accuracy", "test_ncc_accuracy", OOD_COLUMN, "test_nc1", "test_nc1_cdnv",
+        "test_effective_rank", "feature_norm",
     }  # fmt: skip
 
 
@@ -103,7 +105,8 @@ def measured(features, labels, weight, bias, ridge=0.0):
     row["ncc_accuracy"] = row["test_ncc_accuracy"] = ncc_accuracy(h, y, stats.means)
     predicted = (h @ W.T + b).argmax(dim=1)
     row["nc4_ncc_mismatch"] = row["test_nc4_ncc_mismatch"] = ncc_mismatch(h, predicted, stats.means)
-    row["test_nc1"], row["test_nc1_cdnv"] = row["nc1"], row["nc1_cdnv"]
+    row |= {f"test_{name}": row[name] for name in ("nc1", "nc1_cdnv", "effective_rank")}
+    row["feature_norm"] = feature_norm(h)
     other = torch.from_numpy(np.random.default_rng(7).normal(size=features.shape[1]))
     row[OOD_COLUMN] = nc5_ood_orthogonality(stats.means, other)
     return row
@@ -127,13 +130,13 @@ def test_the_registry_says_which_numbers_coinciding_class_means_leave_out():
     )  # every class holds these four samples
     _, _, weight, bias = random_features([1, 1, 1], dim=3)
     row = measured(same, np.repeat(np.arange(3), 4), weight, bias)
-    reasons = ("class means coincide", "a class mean is mu_G", "W M = 0")
+    reasons = ("class means coincide", "a class mean is mu_G", "W M = 0", "all classes are equally large")
     missing = {name for name in row if any(reason in describe(name).nan for reason in reasons)}
     assert names_where(math.isnan, row) == missing
 
 
 def test_the_registry_says_which_numbers_a_classifier_of_zeros_leaves_out():
-    features, labels, weight, bias = random_features([5, 6, 7], dim=4)
+    features, labels, weight, bias = random_features([5, 6, 17, 18], dim=4)
     row = measured(features, labels, 0 * weight, 0 * bias)
     reasons = ("W = 0", "a row of W is 0", "W M = 0")
     missing = {name for name in row if any(reason in describe(name).nan for reason in reasons)}
@@ -147,9 +150,11 @@ def test_the_registry_says_the_values_at_collapse():
     weight, bias = least_squares_classifier(statistics_of(features, labels, C), ridge)
     row = measured(features, labels, weight.numpy(), bias.numpy(), ridge)
     assert row["bias_collapse"] == pytest.approx(1 / math.sqrt(C), rel=1e-4)  # what is said of MSE loss
-    values = {"C - 1": C - 1, "train_accuracy": 1, "test_accuracy": 1, "0 if collapse generalises": 0}
+    values = {"C - 1": C - 1, "train_accuracy": 1, "test_accuracy": 1}
+    values |= {f"{value} if collapse generalises": values.get(value, 0) for value in ("0", "C - 1")}
     stated = {c.name: c.collapse for table in columns._TABLES.values() for c in table if c.collapse}
-    for name in ("bias_collapse", OOD_COLUMN, "mse_residual", "snr_j"):  # not of these features
+    unequal = [name for name in stated if name.startswith(("minority_", "majority_"))]  # test_minority.py
+    for name in ("bias_collapse", OOD_COLUMN, "mse_residual", "snr_j", *unequal):  # not of these features
         del stated[name]
     for name, value in stated.items():
         assert row[name] == pytest.approx(values[value] if value in values else float(value), abs=1e-9), name

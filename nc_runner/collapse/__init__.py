@@ -14,6 +14,7 @@ from nc_runner.collapse.dynamics import central_path, phi, snr_spectrum
 from nc_runner.collapse.flow import initial_features, simulate_flow
 from nc_runner.collapse.geometry import nc5_ood_orthogonality
 from nc_runner.collapse.metrics import collapse_metrics, ncc_accuracy, ncc_mismatch
+from nc_runner.collapse.norms import feature_norm
 from nc_runner.collapse.statistics import ClassStatistics
 from nc_runner.collapse.variability import nc1_numerical_rank
 from nc_runner.collapse.wider import needs_classifier, wider_metrics
@@ -22,6 +23,7 @@ __all__ = [
     "ClassStatistics",
     "central_path",
     "collapse_metrics",
+    "feature_norm",
     "initial_features",
     "least_squares_classifier",
     "mse_decomposition",

@@ -1,9 +1,9 @@
 """The wider metric set: every measure of class statistics and a classifier, found by its column's name.
 
-A measure is a function of :mod:`variability`, :mod:`geometry` or :mod:`norms` that has the name of its
-column, returns a float, and whose parameters are fields or properties of :class:`Inputs`. To add one, write
-such a function and its line in ``nc_runner.columns``. A quantity that several measures share is a property
-of :class:`Inputs`.
+A measure is a function of :mod:`variability`, :mod:`geometry`, :mod:`norms` or :mod:`minority` that has the
+name of its column, returns a float, and whose parameters are fields or properties of :class:`Inputs`. To add
+one, write such a function and its line in ``nc_runner.columns``. A quantity that several measures share is a
+property of :class:`Inputs`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from nc_runner.collapse import geometry, norms, variability
+from nc_runner.collapse import geometry, minority, norms, variability
 from nc_runner.collapse.checks import check_classifier
 from nc_runner.collapse.metrics import distinct_means
 from nc_runner.collapse.statistics import ClassStatistics
 
-MODULES = (variability, geometry, norms)
+MODULES = (variability, geometry, norms, minority)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,11 @@ class Inputs:
     def uniformity(self) -> tuple[float, float]:
         """The variances of distances between the directions of the class means, and of their logarithms."""
         return geometry.uniformity(self.means)
+
+    @cached_property
+    def minority(self) -> Tensor:
+        """(C,) bool: the classes with few samples; none where all are equally large."""
+        return minority.minority_classes(self.stats)
 
 
 INPUTS = (
@@ -77,7 +82,7 @@ def wider_metrics(
     """The measures of the wider set that rest on class statistics and the classifier.
 
     Each has its formula, source and value at collapse in the function of its name in ``variability``,
-    ``geometry`` or ``norms``.
+    ``geometry``, ``norms`` or ``minority``.
 
     Args:
         stats: of C classes with P features.

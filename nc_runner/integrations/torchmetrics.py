@@ -48,7 +48,7 @@ class NeuralCollapse(Metric):
         custom: custom metrics, column -> function of (stats, weight, bias).
         ridge, weight_decay: of the decomposition, as in :func:`nc_runner.measure`.
         keep_features: keep the features, in float64, for the columns that need them: ``nc4_ncc_mismatch``,
-            ``mse_residual``, ``nc1_numerical_rank`` and ``ncc_accuracy``, which are left out without. NC4
+            ``mse_residual``, ``nc1_numerical_rank``, ``ncc_accuracy``, ``feature_norm``; left out else. NC4
             compares with the final class means, so it cannot be summed up batch by batch.
         kwargs: of :class:`torchmetrics.Metric`.
 

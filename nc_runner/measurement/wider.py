@@ -62,6 +62,12 @@ def test_ncc_accuracy(inputs: Inputs) -> float:
     return inputs.group.mean(accuracy, len(test))
 
 
+def feature_norm(inputs: Inputs) -> float:
+    """See :func:`nc_runner.collapse.feature_norm`, of the train set."""
+    train = inputs.train
+    return inputs.group.mean(collapse.feature_norm(train.features), len(train))
+
+
 def nc5_ood_orthogonality(inputs: Inputs) -> float:
     """See :func:`nc_runner.collapse.nc5_ood_orthogonality`."""
     features, stats, group = inputs.ood_features(), inputs.stats, inputs.group
@@ -80,6 +86,12 @@ def test_nc1_cdnv(inputs: Inputs) -> float:
     """nc1_cdnv of the test features and their own class means."""
     stats = inputs.test_stats
     return collapse.wider_metrics(stats, stats.means, None, ["nc1_cdnv"])["nc1_cdnv"]
+
+
+def test_effective_rank(inputs: Inputs) -> float:
+    """effective_rank of the test features and their own class means."""
+    stats = inputs.test_stats
+    return collapse.wider_metrics(stats, stats.means, None, ["effective_rank"])["effective_rank"]
 
 
 MEASURES: dict[str, Callable[[Inputs], float]] = {

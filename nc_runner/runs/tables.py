@@ -45,7 +45,8 @@ class Table:
         """Begin the file: with its header, or with ``text``, the rows that a checkpoint kept.
 
         Rows that came after the checkpoint are dropped: they will be computed again. A file that was
-        changed otherwise is first copied to the path that is returned.
+        changed otherwise is first copied to the path that is returned. Columns that an earlier version did
+        not have are NaN in its rows.
         """
         content = (text or ",".join(self.columns) + "\n").encode()
         present = self.path.read_bytes() if self.path.exists() else b""
@@ -53,8 +54,21 @@ class Table:
         if text and not present.startswith(content) and not content.startswith(present):
             kept = unused_name(self.path, ".edited-")
             write_atomically(kept, present)
-        write_atomically(self.path, content)
+        write_atomically(self.path, self._completed(text).encode() if text else content)
         return kept
+
+    def _completed(self, text: str) -> str:
+        """A table of an earlier version with the columns of this one, where those are its own and more."""
+        lines = list(csv.reader(io.StringIO(text)))
+        if tuple(lines[0]) == self.columns or not set(lines[0]) < set(self.columns):
+            return text
+        completed = io.StringIO()
+        writer = csv.writer(completed, lineterminator="\n")
+        writer.writerow(self.columns)
+        for cells in lines[1:]:
+            row = dict(zip(lines[0], cells, strict=True))
+            writer.writerow([row.get(column, "nan") for column in self.columns])
+        return completed.getvalue()
 
     def text(self) -> str:
         """All that the file holds."""

@@ -8,6 +8,7 @@ from helpers.samples import SIZES, random_features, simplex_etf, statistics_of
 
 from nc_runner.collapse import (
     ClassStatistics,
+    feature_norm,
     nc1_numerical_rank,
     nc5_ood_orthogonality,
     ncc_accuracy,
@@ -17,12 +18,18 @@ from nc_runner.collapse import (
     wider_metrics,
 )
 
+MINORITY = {
+    "minority_angle", "majority_angle", "minority_angle_classifier", "majority_angle_classifier",
+    "minority_ratio",
+}  # fmt: skip
 AT_COLLAPSE = {
     "nc1_numerical_rank": 1,
     "nc3_cosine": 1,
     "nc3_subspace_angle": 1,
     "ncc_accuracy": 1,
     "rank": 6,
+    "effective_rank": 6,
+    **dict.fromkeys(MINORITY, math.nan),  # classes are equally large
 }
 
 
@@ -34,6 +41,7 @@ def wider(features, labels, weight, bias, batches=2):
         **wider_metrics(stats, W, b),
         "nc1_numerical_rank": nc1_numerical_rank(h, y, len(weight)),
         "ncc_accuracy": ncc_accuracy(h, y, stats.means),
+        "feature_norm": feature_norm(h),
     }
 
 
@@ -46,7 +54,7 @@ def test_wider_metrics_equal_the_numpy_reference(sizes, spread, dim):
     assert measured.keys() == expected.keys()
     for name, value in expected.items():
         lost = 1e-9 if name == "nc1_vci" else 1e-13  # in the definition's own differences
-        assert measured[name] == pytest.approx(value, rel=1e-9, abs=lost), name
+        assert measured[name] == pytest.approx(value, rel=1e-9, abs=lost, nan_ok=True), name
 
 
 def test_an_exact_simplex_etf_gives_the_values_at_collapse():
@@ -55,7 +63,7 @@ def test_an_exact_simplex_etf_gives_the_values_at_collapse():
     measured = wider(features, labels, 0.1 * etf, -0.1 * etf @ np.full(20, 2.0))
     for name, value in measured.items():
         if not name.endswith("_norm"):
-            assert value == pytest.approx(AT_COLLAPSE.get(name, 0), abs=1e-12), name
+            assert value == pytest.approx(AT_COLLAPSE.get(name, 0), abs=1e-12, nan_ok=True), name
     assert measured["weight_norm"] == pytest.approx(0.1 * math.sqrt(7))
     assert measured["means_norm"] == pytest.approx(5 * math.sqrt(7))
     assert measured["global_mean_norm"] == pytest.approx(2 * math.sqrt(20))
@@ -102,7 +110,7 @@ def test_blocks_of_classes_and_of_samples_equal_all_at_once(monkeypatch):
     whole = wider(*sample)
     monkeypatch.setattr(statistics, "CELLS", 7 * 12)
     monkeypatch.setattr(variability, "ROWS", 11)
-    assert wider(*sample) == pytest.approx(whole, rel=1e-12, abs=1e-14)
+    assert wider(*sample) == pytest.approx(whole, rel=1e-12, abs=1e-14, nan_ok=True)
 
 
 def put(monkeypatch, module, function):
@@ -169,19 +177,19 @@ def test_what_does_not_exist_is_nan():
     without_samples = nan_names(wider(features, labels, weight, bias))
     of_all_classes = {
         "nc3_uniform_duality", "bias_collapse", "means_norm", "global_mean_norm", "rank",
-        "nc1_numerical_rank",
+        "nc1_numerical_rank", "effective_rank",
     }  # fmt: skip
-    assert without_samples == OF_MEANS | of_all_classes
+    assert without_samples == OF_MEANS | of_all_classes | MINORITY
     same = np.tile(np.random.default_rng(0).normal(size=(4, 3)), (3, 1))  # every class holds the same samples
     classes = np.repeat(np.arange(3), 4)
     coinciding = wider(same, classes, weight, bias)
-    assert nan_names(coinciding) == OF_MEANS - {"nc1_vci"}
+    assert nan_names(coinciding) == (OF_MEANS | MINORITY) - {"nc1_vci"}
     assert coinciding["nc1_vci"] == 1  # features vary, but not between classes
     assert coinciding["rank"] == coinciding["means_norm"] == 0
     zero = wider(0 * same, classes, weight, bias)
-    assert nan_names(zero) == OF_MEANS | {"nc1_numerical_rank"}
+    assert nan_names(zero) == OF_MEANS | MINORITY | {"nc1_numerical_rank", "effective_rank"}
     no_classifier = wider(*random_features([5, 5], dim=3)[:2], np.zeros((2, 3)), np.zeros(2))
     assert nan_names(no_classifier) == {
         "nc2_etf_error_classifier", "nc2_nearest_etf_classifier", "nc3_product_error", "nc3_cosine",
-        "nc3_subspace_angle",
+        "nc3_subspace_angle", *MINORITY,
     }  # fmt: skip

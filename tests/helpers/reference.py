@@ -202,6 +202,44 @@ def wider_metrics(features, labels, weight, bias):
         "global_mean_norm": np.linalg.norm(global_mean),
         "bias_norm": np.linalg.norm(bias),
         "rank": np.linalg.matrix_rank(centred, tol=1e-9 * np.linalg.norm(centred)),
+        "effective_rank": effective_rank(features, labels, C),
+        "feature_norm": np.mean([np.linalg.norm(h) for h in features]),
+        **minority(features, labels, weight),
+    }
+
+
+def effective_rank(features, labels, num_classes):
+    """From the singular values of a matrix whose Gram matrix is Sigma_T."""
+    means = class_means(features, labels, num_classes)
+    within = (features - means[labels]) / np.sqrt(len(features))
+    between = (means - means.mean(axis=0)) / np.sqrt(num_classes)
+    variances = np.linalg.svd(np.vstack([within, between]))[1] ** 2
+    shares = variances[variances > 0] / variances.sum()
+    return np.exp(-(shares * np.log(shares)).sum())
+
+
+def minority(features, labels, weight):
+    """Those of the sorted counts that are below exp of the middle between the logarithms of both ends."""
+    counts = np.array([(labels == c).sum() for c in range(len(weight))])
+    middle = (np.log(counts.min()) + np.log(counts.max())) / 2
+    few = [c for c in range(len(weight)) if np.log(counts[c]) < middle - 1e-12]
+    many = [c for c in range(len(weight)) if c not in few] if few else []
+    means = centred_means(features, labels, len(weight))
+
+    def angle(rows, classes):
+        pairs = [(a, b) for a in classes for b in classes if a < b]
+        cosines = [rows[a] @ rows[b] / np.linalg.norm(rows[a]) / np.linalg.norm(rows[b]) for a, b in pairs]
+        return np.mean(cosines) if cosines else np.nan
+
+    def size(classes):
+        return np.mean([np.linalg.norm(weight[c]) for c in classes]) if classes else np.nan
+
+    return {
+        "minority_angle": angle(means, few),
+        "majority_angle": angle(means, many),
+        "minority_angle_classifier": angle(weight, few),
+        "majority_angle_classifier": angle(weight, many),
+        "minority_ratio": size(few) / size(many),
     }
 
 

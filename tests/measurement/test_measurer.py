@@ -82,6 +82,7 @@ def test_the_wider_columns_equal_the_definitions_on_the_samples():
     expected["test_ncc_accuracy"] = np.mean(reference.nearest_class_mean(test, means) == test_y)
     expected["test_nc1"] = reference.nc1(test, test_y, 10)
     expected["test_nc1_cdnv"] = reference.nc1_cdnv(test, test_y, 10)
+    expected["test_effective_rank"] = reference.effective_rank(test, test_y, 10)
     ood = features(Split(data.ood, torch.zeros(33)))
     expected["nc5_ood_orthogonality"] = reference.nc5_ood_orthogonality(h, y.numpy(), 10, ood)
     assert expected.keys() == set(wider_columns("all", ood=True))
