@@ -41,6 +41,7 @@ _EMPTY = "a class has no samples"
 _MEANS = f"{_EMPTY}; all class means coincide"
 _ANGLES = f"{_EMPTY}; a class mean is mu_G"
 _ROWS = "a row of W is 0"
+_NO_RIDGE = "the objective has no ridge ([which ridge](#which-ridge))"
 _MINORITY = f"{_EMPTY}; all classes are equally large"
 _HPD = "Han et al. 2022"
 _PHD = "Papyan et al. 2020"
@@ -79,19 +80,21 @@ _CORE = (
            "argmax_c (W h + b)_c != argmin_c ‖h - mu_c‖", f"{_PHD}; {_HPD}", "0"),
     Column("test_nc4_ncc_mismatch", "the same share of test images, with the train set's class means",
            "argmax_c (W h + b)_c != argmin_c ‖h - mu_c‖", _PHD, "0"),
-    Column("mse_total", "L, the ridge MSE loss of the classifier, measured on the train images",
-           "1/2 Ave ‖W h + b - y‖² + ridge/2 (‖W‖² + ‖b‖²)", _HPD),
-    Column("mse_ls", "L of the least-squares classifier V_LS of the same features",
-           "mse_nc1 + mse_nc23", _HPD),
+    Column("mse_total", "L, the ridge MSE loss of the classifier, measured on the train images; with "
+           "`loss.target=M` its targets are M y",
+           "1/2 Ave ‖W h + b - y‖² + ridge/2 (‖W‖² + ‖b‖²)", _HPD, nan=_NO_RIDGE),
+    Column("mse_ls", "L of the least-squares classifier V_LS of the same features; it has a bias where the "
+           "layer has one", "mse_nc1 + mse_nc23", _HPD, nan=_NO_RIDGE),
     Column("mse_nc1", "L_NC1, its part from variability within the classes",
-           "1/2 Tr(W_LS Sigma_W W_LS^T) + ridge/2 ‖V_LS‖²", _HPD),
+           "1/2 Tr(W_LS Sigma_W W_LS^T) + ridge/2 ‖V_LS‖²", _HPD, nan=_NO_RIDGE),
     Column("mse_nc23", "L_NC2/3, its part from the class means",
-           "1/2 sum_c pi_c ‖W_LS mu_c + b_LS - e_c‖²", _HPD),
+           "1/2 sum_c pi_c ‖W_LS mu_c + b_LS - e_c‖²", _HPD, nan=_NO_RIDGE),
     Column("mse_perp", "L_perp, what the classifier loses against the least-squares one",
-           "1/2 Tr((V - V_LS) (Ave [h; 1][h; 1]^T + ridge I) (V - V_LS)^T)", _HPD, "0"),
+           "1/2 Tr((V - V_LS) (Ave [h; 1][h; 1]^T + ridge I) (V - V_LS)^T)", _HPD, "0", _NO_RIDGE),
     Column("mse_residual", "what the terms leave of the total: rounding only",
-           "mse_total - (mse_nc1 + mse_nc23 + mse_perp)", "", "0"),
-    Column("ridge", "lambda of the decomposition: `analysis.ridge`"),
+           "mse_total - (mse_nc1 + mse_nc23 + mse_perp)", "", "0", _NO_RIDGE),
+    Column("ridge", "lambda of the decomposition: `analysis.ridge`; that of W, where the bias has another",
+           nan=_NO_RIDGE),
 )  # fmt: skip
 _SNR = Column("snr_j", "signal-to-noise spectrum, j = 1 ... C-1, largest first; inf where classes differ and "
               "no sample varies", "singular values of Sigma_W^(-1/2) M", _HPD, "inf", _EMPTY)  # fmt: skip
@@ -101,9 +104,10 @@ _TIME = (
 )
 _PATH = (
     Column("perp_share", "share of the loss that is off the central path", "mse_perp / mse_total", _HPD, "0",
-           "mse_total is 0"),
+           f"mse_total is 0; {_NO_RIDGE}"),
     Column("path_distance", "distance to the central path, where V = V_LS; without a ridge, to the V_LS of "
-           "least norm", "‖V - V_LS‖ / ‖V_LS‖, Frobenius norms", _HPD, "0", "V_LS = 0"),
+           "least norm", "‖V - V_LS‖ / ‖V_LS‖, Frobenius norms", _HPD, "0",
+           f"V_LS = 0; {_NO_RIDGE}"),
 )  # fmt: skip
 _WIDER = (
     Column("nc1_trace_ratio", "variability within against between the classes", "Tr Sigma_W / Tr Sigma_B",

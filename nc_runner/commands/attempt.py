@@ -10,8 +10,11 @@ from pathlib import Path
 
 from nc_runner.commands.trackers import trackers_of
 from nc_runner.config.identity import differing, identity
+from nc_runner.config.learning_rates import check_schedule
+from nc_runner.config.loss_schema import LOSSES
+from nc_runner.config.optimizer_schema import OPTIMIZERS
 from nc_runner.config.schedules import analysed_epochs, weight_epochs
-from nc_runner.config.schema import LOSSES, NETWORKS, Config
+from nc_runner.config.schema import NETWORKS, Config
 from nc_runner.config.values import STANDARD_DATA
 from nc_runner.distributed.group import ALONE, Group
 from nc_runner.errors import ConfigError, NCRunnerError, RunFolderError
@@ -145,6 +148,11 @@ def check_custom_callables(config: Config) -> None:
         from nc_runner.training.losses import check_loss
 
         check_loss(config.loss)
+    if config.optimizer.target not in OPTIMIZERS:
+        from nc_runner.training.optimizers import check_optimizer
+
+        check_optimizer(config)
+    check_schedule(config)
     if config.analysis.custom:
         from nc_runner.measurement.custom import find_custom_metrics
 

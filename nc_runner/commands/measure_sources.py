@@ -34,6 +34,8 @@ from nc_runner.runs.weights import kept_epochs
 from nc_runner.training.devices import choose_device, set_threads
 from nc_runner.training.loaded import LoadedRun, load_run
 from nc_runner.training.losses import build_loss
+from nc_runner.training.objective import objective_of
+from nc_runner.training.optimizers import penalty
 
 BATCH_SIZE = 512  # images per pass
 
@@ -127,7 +129,11 @@ class Sources:
             config = run.settings
             loss = build_loss(config.loss) if self.chosen.loss is None else loss_of(self.chosen.loss)
             dataset = self._for_run(run) if self.settings else run.data()
-            return self._measured(run.model, dataset, loss, config)
+            measurement = self._measured(run.model, dataset, loss, config)
+            if self.chosen.weight_decay is None:
+                row = measurement.row
+                row["train_loss_regularized"] = row["train_loss"] + penalty(run.network, config)
+            return measurement
 
         run = load_run(folder)
         loss_name, net = str(self.chosen.loss or run.settings.loss.name), str(run.settings.net.name)
@@ -152,12 +158,12 @@ class Sources:
     def _measured(
         self, model: nn.Module, dataset: Dataset, loss: LossFunction, config: Config | None = None
     ) -> Measurement:
-        """``config``: of the run, whose ridge and weight decay hold where the command line gives none."""
+        """``config``: of the run, whose ridge and objective hold where the command line gives none."""
         chosen = self.chosen
-        ridge, weight_decay = self.ridge, chosen.weight_decay
+        ridge, weight_decay, objective = self.ridge, chosen.weight_decay, None
         if config is not None:
             ridge = config.analysis.ridge if ridge is None else ridge
-            weight_decay = config.weight_decay if weight_decay is None else weight_decay
+            objective = objective_of(config) if weight_decay is None else None
         train, tested = (Batches(dataset, split, self.batch_size) for split in ("train", "test"))
         test = tested if len(tested) else None
         with warnings.catch_warnings():
@@ -166,7 +172,8 @@ class Sources:
                 model, train, test=test, ood=_ood_batches(dataset, self.batch_size), metrics=self.metrics,
                 custom=self.custom, layers=chosen.layers, classifier=chosen.classifier, loss=loss,
                 ridge="objective" if ridge is None else ridge, weight_decay=weight_decay or 0.0,
-                min_samples=chosen.min_samples, device=self.device, progress=sys.stderr.isatty(),
+                objective=objective, min_samples=chosen.min_samples, device=self.device,
+                progress=sys.stderr.isatty(),
             )  # fmt: skip
 
 

@@ -35,6 +35,11 @@ class TorchvisionOptions(Group):
     size: int | None = setting("resize every image and cut it square", neutral=None, ge=1)
 
 
+class UFMOptions(Group):
+    classes: int = setting("number of classes", ge=2)
+    samples_per_class: int = setting("samples of each class", ge=1)
+
+
 class CustomOptions(Group):
     """All keys are arguments of the loader."""
 
@@ -104,6 +109,10 @@ class TorchvisionData(Data):
     options: TorchvisionOptions
 
 
+class UFMData(Data):
+    options: UFMOptions
+
+
 class CustomData(Data):
     options: CustomOptions
 
@@ -115,4 +124,5 @@ DATA_SETS: dict[str, type[Data]] = {
     "folder": FolderData,
     "npz": NpzData,
     "torchvision": TorchvisionData,
+    "ufm": UFMData,
 }

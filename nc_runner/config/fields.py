@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field
 
 ALWAYS = object()  # no neutral value: the setting is part of every run's identity
 
@@ -28,6 +28,16 @@ def passive(meaning: str, **limits: Any) -> Any:
     return Field(description=meaning, json_schema_extra={"passive": True}, **limits)
 
 
-def target(meaning: str) -> Any:
+def target(meaning: str, *, neutral: Any = ALWAYS) -> Any:
     """The key ``_target_``: the name of what ships, or the path of a custom callable."""
-    return Field(alias="_target_", description=meaning)
+    return setting(meaning, neutral=neutral, alias="_target_")
+
+
+def by_target(known: dict[str, type[Any]]) -> Discriminator:
+    """Chooses a group's class by ``_target_``: a name that ships, else the path of a custom callable."""
+
+    def choose(group: Any) -> str:
+        path = group.get("_target_") if isinstance(group, dict) else getattr(group, "target", None)
+        return known[path].__name__ if path in known else "custom"
+
+    return Discriminator(choose)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from nc_runner.config.fields import Group
+from nc_runner.config.plugins import callable_name
 from nc_runner.config.schema import NETWORKS, Config
 
 Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
@@ -21,6 +22,8 @@ Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | 
 _IN_CELL = ("net", "data", "loss")  # their names begin the folder's name
 _HASHED_ONLY = ("data.mean", "data.std", "data.pad")  # they differ between data sets: no word of the name
 _WORDS = {"data.imbalance.kind": "imbalance"}  # where the last part of a key says too little
+_NAMED = ("optimizer._target_", "lr_schedule._target_")  # the word is their name alone
+_NULL_BY_CHOICE = ("momentum", "lr_milestones", "lr_gamma")  # that is said by the optimizer or schedule
 _LONGEST = 72  # letters of the readable part
 
 
@@ -81,7 +84,13 @@ def _words(found: Mapping[str, Value]) -> Iterator[str]:
     for key, value in found.items():
         if key in said or (key == "net.depth" and found["net._target_"] in NETWORKS):
             continue
+        if key in _NULL_BY_CHOICE and value is None:
+            continue
         text = f"{value:.6g}" if isinstance(value, float) else str(value)
         name = _WORDS.get(key, key.rpartition(".")[2])
         word = name if value is True else f"{name}{text}"
+        if key in _NAMED:
+            word = callable_name(text)
+        elif key.startswith("decay."):
+            word = f"{name}_decay{text}"
         yield "".join(c for c in word if c.isalnum() or c in "._+")

@@ -1,4 +1,4 @@
-"""Which epochs are measured, and the learning rate of each epoch: pure functions of the settings."""
+"""Which epochs are measured, and after which the learning rate drops: pure functions of the settings."""
 
 from __future__ import annotations
 
@@ -53,13 +53,22 @@ def weight_epochs(keep: str | Sequence[int], analysed: Iterable[int]) -> list[in
     return sorted(keep)
 
 
-def step_decay(lr: float, gamma: float, milestones: Sequence[int], epoch: int) -> float:
-    """The learning rate of an epoch, counted from 1: ``lr`` times ``gamma`` for each milestone before it.
+def is_fraction(milestone: str | int | float) -> bool:
+    """Whether a milestone is a fraction of the epochs, not the number of one.
+
+    >>> is_fraction("1/3"), is_fraction("1"), is_fraction("120")
+    (True, False, False)
+    """
+    return Fraction(str(milestone)) < 1
+
+
+def step_factor(gamma: float, milestones: Sequence[int], epoch: int) -> float:
+    """The factor of the learning rate in an epoch, counted from 1: ``gamma`` for each milestone before it.
 
     ``milestones`` are epochs after which the rate drops.
 
-    >>> [step_decay(0.5, 0.5, [1, 3], epoch) for epoch in (1, 2, 3, 4)]
-    [0.5, 0.25, 0.25, 0.125]
+    >>> [step_factor(0.5, [1, 3], epoch) for epoch in (1, 2, 3, 4)]
+    [1.0, 0.5, 0.5, 0.25]
     """
-    drops = sum(epoch > milestone for milestone in milestones)
-    return lr * gamma**drops
+    drops: int = sum(epoch > milestone for milestone in milestones)
+    return gamma**drops

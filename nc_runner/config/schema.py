@@ -2,15 +2,16 @@
 
 A function of the package takes the class that holds the settings it uses: a :class:`Config` is also a
 :class:`Training`, a :class:`Machine` and a :class:`Recording`, whose keys are all at the top level. Each
-setting has its type, range and meaning here (those of ``data`` in data_schema.py), and, for those that
-identify a run, the neutral value that never changes: see :mod:`nc_runner.config.identity`.
+setting has its type, range and meaning here (those of ``data`` in data_schema.py, those of ``loss``,
+``head`` and the optimizer in modules of their own), and, for those that identify a run, the neutral value
+that never changes: see :mod:`nc_runner.config.identity`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Field, Tag
 
 from nc_runner.config import values
 from nc_runner.config.data_schema import (
@@ -20,14 +21,19 @@ from nc_runner.config.data_schema import (
     NpzData,
     StandardData,
     TorchvisionData,
+    UFMData,
 )
-from nc_runner.config.fields import Group, passive, setting, target
+from nc_runner.config.fields import Group, by_target, passive, setting, target
+from nc_runner.config.head_schema import Head
+from nc_runner.config.loss_schema import LOSSES, CrossEntropy, CustomLoss, Focal, Loss, RescaledMSE
+from nc_runner.config.optimizer_schema import LR_SCHEDULES, CustomLRSchedule, LRSchedule, Optimization
 from nc_runner.config.values import Keep, Milestones, Name, Names, Schedule
 
 
 class Network(Group):
     target: str = target("vgg, resnet, densenet, or the path of a custom callable")
     name: Name | None = setting("name in figures and folder names; null: that of the callable")
+    weights: str | None = setting("file of weights to start from; null: random ones", neutral=None)
 
 
 class ResNet(Network):
@@ -58,18 +64,15 @@ class DenseNet(Network):
     )
 
 
+class UFM(Network):
+    """Unconstrained features, for ``data=ufm`` alone: see :mod:`nc_runner.networks.ufm`."""
+
+    features: int = setting("P, the number of features", ge=1)
+    samples_per_class: int = passive("set from data.options", ge=1)
+    dtype: Literal["float32", "float64"] = setting("of features, classifier and training", neutral="float32")
+
+
 class CustomNetwork(Network):
-    """Further keys are arguments of the callable."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class Loss(Group):
-    target: str = target("mse, ce, or the path of a custom callable (outputs, labels) -> mean loss")
-    name: Name | None = setting("name in figures and folder names; null: that of the callable")
-
-
-class CustomLoss(Loss):
     """Further keys are arguments of the callable."""
 
     model_config = ConfigDict(extra="allow")
@@ -119,29 +122,32 @@ class Launcher(Group):
     address: str | None = passive("ray: of a running cluster; null starts one here")
 
 
-class Optimizer(Group):
-    lr: float = setting("learning rate of SGD", gt=0)
-    momentum: float = setting("of SGD, not Nesterov", neutral=0.9, ge=0, le=1)
-    weight_decay: float = setting("on all parameters", neutral=5e-4, ge=0)
-
-
-class Training(Optimizer):
+class Training(Optimization):
     seed: int = setting("of weights, subset and shuffling", ge=0, le=2**63 - 1)
     epochs: int = setting("passes over the train set", neutral=350, ge=1)
     batch_size: int = setting("images per step; the last incomplete batch is dropped", neutral=128, ge=1)
-    lr_milestones: Milestones = setting(
-        "fractions of the epochs, or epochs, after which lr drops", neutral=("1/3", "2/3")
+    lr_schedule: Annotated[
+        Annotated[LRSchedule, Tag("LRSchedule")] | Annotated[CustomLRSchedule, Tag("custom")],
+        by_target(LR_SCHEDULES),
+    ] = Field(description="the learning rate's course")
+    lr_warmup_epochs: int = setting(
+        "first epochs, in which lr rises step by step to its value", neutral=0, ge=0
     )
-    lr_gamma: float = setting("factor of each drop", neutral=0.1, gt=0, le=1)
+    lr_milestones: Milestones | None = setting(
+        "of lr_schedule=step: fractions of the epochs, or epochs, after which lr drops",
+        neutral=("1/3", "2/3"),
+    )
+    lr_gamma: float | None = setting("of lr_schedule=step: factor of each drop", neutral=0.1, gt=0, le=1)
     precision: Literal["fp32", "tf32", "bf16"] = setting("of training alone", neutral="fp32")
     channels_last: bool = setting("memory layout of images and convolutions", neutral=True)
     compile: bool = setting("torch.compile the network for training", neutral=False)
     sync_batchnorm: bool = setting(
         "under torchrun on GPUs: batch norm over the images of all ranks", neutral=False
     )
-    classifier: Literal["gradient", "least_squares"] = setting(
-        "gradient, or least_squares (refit after every epoch)", neutral="gradient"
+    classifier: Literal["gradient", "least_squares", "etf"] = setting(
+        "gradient, least_squares (refit after every epoch), or etf (a fixed simplex ETF)", neutral="gradient"
     )
+    head: Head = Field(description="the last layer")
 
 
 class Machine(Group):
@@ -166,18 +172,7 @@ class Recording(Group):
     sweep: str | None = passive("set by nc-run -m: the sweep that the run belongs to")
 
 
-NETWORKS: dict[str, type[Network]] = {"resnet": ResNet, "vgg": VGG, "densenet": DenseNet}
-LOSSES: dict[str, type[Loss]] = {"mse": Loss, "ce": Loss}
-
-
-def _by_target(known: dict[str, type[Any]]) -> Discriminator:
-    """Chooses a group's class by ``_target_``: a name that ships, else the path of a custom callable."""
-
-    def choose(group: Any) -> str:
-        path = group.get("_target_") if isinstance(group, dict) else getattr(group, "target", None)
-        return known[path].__name__ if path in known else "custom"
-
-    return Discriminator(choose)
+NETWORKS: dict[str, type[Network]] = {"resnet": ResNet, "vgg": VGG, "densenet": DenseNet, "ufm": UFM}
 
 
 class Config(Training, Machine, Recording):
@@ -187,19 +182,26 @@ class Config(Training, Machine, Recording):
         Annotated[ResNet, Tag("ResNet")]
         | Annotated[VGG, Tag("VGG")]
         | Annotated[DenseNet, Tag("DenseNet")]
+        | Annotated[UFM, Tag("UFM")]
         | Annotated[CustomNetwork, Tag("custom")],
-        _by_target(NETWORKS),
+        by_target(NETWORKS),
     ] = Field(description="the network")
     data: Annotated[
         Annotated[StandardData, Tag("StandardData")]
         | Annotated[FolderData, Tag("FolderData")]
         | Annotated[NpzData, Tag("NpzData")]
         | Annotated[TorchvisionData, Tag("TorchvisionData")]
+        | Annotated[UFMData, Tag("UFMData")]
         | Annotated[CustomData, Tag("custom")],
-        _by_target(DATA_SETS),
+        by_target(DATA_SETS),
     ] = Field(description="the data set")
     loss: Annotated[
-        Annotated[Loss, Tag("Loss")] | Annotated[CustomLoss, Tag("custom")], _by_target(LOSSES)
+        Annotated[Loss, Tag("Loss")]
+        | Annotated[RescaledMSE, Tag("RescaledMSE")]
+        | Annotated[CrossEntropy, Tag("CrossEntropy")]
+        | Annotated[Focal, Tag("Focal")]
+        | Annotated[CustomLoss, Tag("custom")],
+        by_target(LOSSES),
     ] = Field(description="the loss")
     analysis: Analysis = Field(description="the measurement")
     launcher: Launcher = Field(description="how a sweep's runs are spread")

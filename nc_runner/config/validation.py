@@ -16,13 +16,18 @@ from nc_runner.columns import OOD_COLUMN, metric_columns, wider_columns
 from nc_runner.config.data_checks import check_data
 from nc_runner.config.data_schema import DATA_SETS
 from nc_runner.config.fields import Group
+from nc_runner.config.head_schema import head_completed
+from nc_runner.config.loss_schema import LOSSES
+from nc_runner.config.optimizer_checks import check_optimization
+from nc_runner.config.optimizer_schema import OPTIMIZERS
 from nc_runner.config.plugins import callable_name
 from nc_runner.config.schedules import analysed_epochs
-from nc_runner.config.schema import LOSSES, NETWORKS, Analysis, Config
+from nc_runner.config.schema import NETWORKS, Analysis, Config
+from nc_runner.config.ufm_checks import check_ufm
 from nc_runner.config.values import nearest
 from nc_runner.errors import ConfigError
 
-GROUPS = ("net", "data", "loss", "experiment", "launcher")
+GROUPS = ("net", "data", "loss", "optimizer", "lr_schedule", "experiment", "launcher")
 
 _TYPES = {  # pydantic's types of error: what the setting must be
     "int_type": "a whole number",
@@ -36,6 +41,7 @@ _TYPES = {  # pydantic's types of error: what the setting must be
     "greater_than": "above {gt:g}",
     "greater_than_equal": "at least {ge:g}",
     "less_than_equal": "at most {le:g}",
+    "less_than": "below {lt:g}",
 }
 
 
@@ -52,12 +58,14 @@ def validate(settings: dict[str, Any]) -> Config:
         config = Config.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(_message(error.errors()[0], settings)) from None
-    config = _named(config)
+    config = head_completed(_named(config))
     _check_ood(config.analysis)
     _check_objective(config.objective, config.analysis)
     _check_kept(config)
     _check_samples(config)
+    check_optimization(config)
     check_data(config.data)
+    check_ufm(config)
     return config
 
 
@@ -87,9 +95,21 @@ def unknown_setting(key: str, group: str = "") -> str:
     if owners:
         mine = f"{group} has no setting {key}" if group else f"this network has no setting {key}"
         return f"{mine}: it is one of {' and '.join(owners)}\nleave it out, or choose another net="
+    owners = [name for name, kind in OPTIMIZERS.items() if key in dict(leaves(kind, "optimizer."))]
+    if owners:
+        mine = f"optimizer={group} has" if group else "this optimizer has"
+        return (
+            f"{mine} no setting {key}: it is one of {' and '.join(owners)}\nleave it out, or choose another"
+        )
+    owners = [name for name, kind in LOSSES.items() if key in dict(leaves(kind, "loss."))]
+    if owners:
+        mine = f"loss={group} has" if group else "this loss has"
+        return (
+            f"{mine} no setting {key}: it is one of {' and '.join(owners)}\nleave it out, or choose another"
+        )
     return (
         f"there is no setting {key}{nearest(key, (*GROUPS, *known_settings()))}\n"
-        "nc-run --help lists all settings; only custom networks, losses and loaders take further keys"
+        "nc-run --help lists all settings; only what is custom takes further keys"
     )
 
 
@@ -103,7 +123,7 @@ def _kinds(annotation: Any) -> list[type]:
 def _message(error: ErrorDetails, settings: dict[str, Any]) -> str:
     """One line for the first thing that is wrong, and one for what to do where that is not plain."""
     path = [str(part) for part in error["loc"]]
-    if len(path) > 1 and path[0] in ("net", "data", "loss"):
+    if len(path) > 1 and path[0] in ("net", "data", "loss", "optimizer", "lr_schedule"):
         del path[1]  # the tag of the chosen class
     while path and (path[-1].isdigit() or path[-1].startswith("function-")):
         path.pop()  # an element of a list: the message is about the whole

@@ -64,6 +64,15 @@ def _milestone(milestone: object) -> str:
     return str(number)
 
 
+def _betas(value: object) -> object:
+    numbers = _tuple(value)
+    if not isinstance(numbers, tuple) or len(numbers) != 2:
+        raise ValueError("must be a list of two numbers such as [0.9,0.999]")
+    if not all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in numbers):
+        raise ValueError("must be two numbers from 0 on and below 1")
+    return tuple(map(float, numbers))
+
+
 def _schedule(value: object) -> object:
     if value in ("every", "paper"):
         return value
@@ -171,6 +180,7 @@ Schedule = Annotated[str | tuple[int, ...], BeforeValidator(_schedule)]
 Keep = Annotated[str | tuple[int, ...], BeforeValidator(_keep)]
 
 each_above_zero = AfterValidator(_each_above_zero)
+betas = BeforeValidator(_betas)
 ridge = BeforeValidator(_ridge)
 metrics = BeforeValidator(_metrics)
 ood = BeforeValidator(_ood)

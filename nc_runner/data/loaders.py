@@ -11,6 +11,7 @@ from nc_runner.config.data_schema import Data, TorchvisionOptions
 from nc_runner.config.plugins import callable_name, check_arguments, locate, taken
 from nc_runner.data import custom, standard
 from nc_runner.data.raw import RawDataset, check, from_maps
+from nc_runner.data.ufm import ufm
 from nc_runner.errors import ConfigError, DataError, NCRunnerError
 
 STANDARD: dict[str, Callable[..., RawDataset]] = {
@@ -26,6 +27,7 @@ LOADERS: dict[str, Callable[..., RawDataset]] = STANDARD | {
     "folder": custom.folder,
     "npz": custom.npz,
     "torchvision": custom.torchvision,
+    "ufm": ufm,
 }
 PROVIDED = ("root", "download")  # what a custom loader gets if it names them
 

@@ -20,7 +20,7 @@ from nc_runner.errors import MeasurementError
 from nc_runner.measurement.cautions import cautions, coarse
 from nc_runner.measurement.classes import Classes, predictions
 from nc_runner.measurement.custom import CustomMetric, custom_metrics
-from nc_runner.measurement.measurer import ridge_value
+from nc_runner.measurement.objective import Objective
 from nc_runner.measurement.precision import float64_device
 from nc_runner.measurement.result import Measurement
 from nc_runner.measurement.row import Inputs, core_row
@@ -63,6 +63,7 @@ class FeaturesPlan:
     ridge: str | float = "objective"
     weight_decay: float = 0.0
     min_samples: int | None = None
+    objective: Objective | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.ridge, str):
@@ -131,11 +132,12 @@ def measure_features(features: Features, plan: FeaturesPlan) -> Measurement:
     stats = _statistics(kept)
     if plan.custom and kept.weight is None:
         raise MeasurementError("custom metrics need the classifier's weight")
+    objective = plan.objective or Objective((plan.weight_decay, plan.weight_decay))
+    ridge = objective.ridge(plan.ridge, stats.num_classes)
     inputs = Inputs(
         kept.train.samples, None if kept.test is None else kept.test.samples, stats, kept.weight, kept.bias,
-        ood_features=lambda: _ood(kept), group=ALONE,
+        ood_features=lambda: _ood(kept), group=ALONE, target=objective.target,
     )  # fmt: skip
-    ridge = ridge_value(plan.ridge, stats.num_classes, plan.weight_decay)
     row = core_row(inputs, ridge, kept.train.fit, None if kept.test is None else kept.test.fit)
     row["train_loss_regularized"] = row["train_loss"]
     row |= wider_row(inputs, plan.wider)

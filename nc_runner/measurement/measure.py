@@ -20,6 +20,7 @@ from nc_runner.measurement.features import Features, FeaturesPlan, chosen_column
 from nc_runner.measurement.layers import InnerLayers, find_layers
 from nc_runner.measurement.losses import LOSSES
 from nc_runner.measurement.measurer import sum_of_squares
+from nc_runner.measurement.objective import Objective
 from nc_runner.measurement.result import Measurement
 from nc_runner.measurement.samples import LossFunction
 from nc_runner.measurement.undisturbed import undisturbed
@@ -39,6 +40,7 @@ def measure(
     loss: str | LossFunction = "ce",
     ridge: str | float = "objective",
     weight_decay: float = 0.0,
+    objective: Objective | None = None,
     min_samples: int | None = None,
     shift: bool = False,
     device: torch.device | str | None = None,
@@ -66,6 +68,8 @@ def measure(
         ridge: lambda of the decomposition: a number; ``objective``, the one that training with MSE loss and
             this weight decay asks for, C * weight_decay / 2; or ``notebook``, weight_decay / 2.
         weight_decay: of the training, for ``ridge`` and train_loss_regularized.
+        objective: what training asks of the last layer, where that is not MSE with this weight decay: see
+            :class:`nc_runner.measurement.objective.Objective`.
         min_samples: measure only the classes that have so many train samples; losses and accuracies are of
             all samples. By default a class without samples makes most numbers NaN.
         shift: labels (B, T) are the inputs of a language model: each position's label is the next token.
@@ -83,7 +87,7 @@ def measure(
     """
     began = time.perf_counter()
     wider = chosen_columns(metrics, test=test is not None, ood=ood is not None)
-    plan = FeaturesPlan(wider, custom or {}, ridge, weight_decay, min_samples)
+    plan = FeaturesPlan(wider, custom or {}, ridge, weight_decay, min_samples, objective)
     if layers and min_samples is not None:
         raise MeasurementError(
             "layers and min_samples cannot be combined\nmeasure the layers in a call without it"

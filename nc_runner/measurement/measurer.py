@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +15,7 @@ from nc_runner.distributed.group import ALONE, Group
 from nc_runner.measurement.custom import CustomMetric, custom_metrics
 from nc_runner.measurement.forward import Forward, Pause, Responses, no_pause
 from nc_runner.measurement.layers import InnerLayers
+from nc_runner.measurement.objective import Objective
 from nc_runner.measurement.precision import float64_device, full_precision
 from nc_runner.measurement.result import Measurement
 from nc_runner.measurement.row import Inputs, core_row
@@ -28,25 +29,31 @@ class MeasurementPlan:
     """What is measured, and how.
 
     ``wider``: columns of the wider set. ``ridge``: ``objective``, ``notebook`` or a number, see
-    :func:`ridge_value`. ``weight_decay``: of the training objective. ``refit``: the last layer is first
+    :meth:`Objective.ridge`. ``weight_decay``: of the training objective. ``objective``: of the last layer;
+    None: with the same weight decay, and the target 1. ``refit``: the last layer is first
     replaced by the least-squares classifier of the train features. ``batch_size``: images per forward pass,
     at most. ``channels_last``: memory layout of the images. ``custom``: custom metrics by column.
+    ``penalty``: what training adds to the loss for the network's weights as they are, NaN where it has no such
+    objective; None: weight_decay/2 times the squares of all parameters.
     """
 
     wider: tuple[str, ...] = ()
     ridge: str | float = "objective"
     weight_decay: float = 0.0
+    objective: Objective | None = None
     refit: bool = False
     batch_size: int = 512
     channels_last: bool = True
     custom: Mapping[str, CustomMetric] = field(default_factory=dict)
+    penalty: Callable[[], float] | None = None
 
 
 def ridge_value(rule: str | float, num_classes: int, weight_decay: float) -> float:
     """lambda of the decomposition.
 
     Training minimises (2/C) * 1/2 Ave ‖V x - y‖^2 + (wd/2) ‖V‖^2, so its own ridge is C*wd/2 (``objective``);
-    the authors' notebook takes wd/2 (``notebook``). A number is taken as it is.
+    the authors' notebook takes wd/2 (``notebook``). A number is taken as it is. Other objectives:
+    :class:`nc_runner.measurement.objective.Objective`.
     """
     if rule == "objective":
         return num_classes * weight_decay / 2
@@ -76,7 +83,9 @@ class Measurer:
         self.layers = layers or InnerLayers({})
         self.group = group
         self.forward = Forward(network, dataset, plan.batch_size, plan.channels_last, group)
-        self.ridge = ridge_value(plan.ridge, dataset.num_classes, plan.weight_decay)
+        objective = plan.objective or Objective((plan.weight_decay, plan.weight_decay))
+        self.ridge = objective.ridge(plan.ridge, dataset.num_classes)
+        self.target = objective.target
 
     def measure(self, pause: Pause = no_pause, *, with_layers: bool = False) -> Measurement:
         """All numbers of a row. ``pause`` is called before each batch of a forward pass.
@@ -96,17 +105,21 @@ class Measurer:
             classifier = self.network.classifier
             inputs = Inputs(
                 train, test, stats, classifier.weight.detach(), classifier.bias,
-                ood_features=lambda: self._ood_features(pause), group=self.group,
+                ood_features=lambda: self._ood_features(pause), group=self.group, target=self.target,
             )  # fmt: skip
             fit = train.fit(self.loss_function, self.group)
             test_fit = None if test is None else test.fit(self.loss_function, self.group)
             row = core_row(inputs, self.ridge, fit, test_fit)
-            squares = sum_of_squares(self.network.model.parameters())
-            row["train_loss_regularized"] = row["train_loss"] + self.plan.weight_decay / 2 * squares
+            row["train_loss_regularized"] = row["train_loss"] + self._penalty()
             row |= wider_row(inputs, self.plan.wider)
             row |= custom_metrics(self.plan.custom, stats, classifier.weight.detach(), classifier.bias)
             labels = train.labels, None if test is None else test.labels
             return Measurement(row, layers.rows(*labels, self.dataset.num_classes, self.group))
+
+    def _penalty(self) -> float:
+        if self.plan.penalty is not None:
+            return self.plan.penalty()
+        return self.plan.weight_decay / 2 * sum_of_squares(self.network.model.parameters())
 
     def _statistics(self, train: Samples) -> ClassStatistics:
         classifier = self.network.classifier
@@ -125,10 +138,12 @@ class Measurer:
     def _refit(self, stats: ClassStatistics, train: Responses, test: Responses | None) -> None:
         """Give the last layer the least-squares weights, and the samples the outputs that it then has."""
         classifier = self.network.classifier
-        weight, bias = least_squares_classifier(stats, self.ridge)
-        classifier.weight.copy_(weight)
-        if classifier.bias is not None:
-            classifier.bias.copy_(bias)
+        if self.ridge is None:
+            raise ValueError("without a ridge there is no least-squares classifier")
+        weight, bias = least_squares_classifier(stats, self.ridge, bias=classifier.bias is not None)
+        classifier.weight.copy_(self.target * weight)
+        if bias is not None:
+            classifier.bias.copy_(self.target * bias)
         self.group.align(classifier.parameters())
         size = self.plan.batch_size
         with torch.inference_mode():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +15,20 @@ from torch import Tensor, nn
 
 from nc_runner.config import schema
 from nc_runner.config.plugins import check_arguments, locate, reason, taken
-from nc_runner.errors import ConfigError, NCRunnerError
+from nc_runner.errors import ConfigError, MeasurementError, NCRunnerError
 from nc_runner.networks.densenets import densenet
+from nc_runner.networks.heads import LastLayer, check_etf, with_head
+from nc_runner.networks.loading import load_weights_file
 from nc_runner.networks.resnets import resnet
+from nc_runner.networks.ufm import ufm
 from nc_runner.networks.vggs import vgg
 
-FAMILIES: dict[str, Callable[..., nn.Module]] = {"resnet": resnet, "vgg": vgg, "densenet": densenet}
+FAMILIES: dict[str, Callable[..., nn.Module]] = {
+    "resnet": resnet,
+    "vgg": vgg,
+    "densenet": densenet,
+    "ufm": ufm,
+}
 PROVIDED = ("num_classes", "in_channels", "image_size")  # what a custom callable gets if it names them
 
 
@@ -26,11 +37,13 @@ class Network:
     """A model and its classifier, the last linear layer, which produces the model's output.
 
     ``model`` is what training calls, as it is, compiled (``torch.compile(network.model)``) or wrapped.
-    All these share their weights; the measurement uses the model as it is.
+    All these share their weights; the measurement uses the model as it is. ``weights_digest``: SHA-256 of
+    the file that the weights came from, None where they were drawn.
     """
 
     model: nn.Module
     classifier: nn.Linear
+    weights_digest: str | None = None
 
     def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs (B, C) and last-layer features (B, P) of images (B, channels, S, S), in one forward pass.
@@ -56,16 +69,26 @@ def check_network(net: schema.Network) -> None:
     Does nothing for the families that ship. Raises ConfigError.
     """
     if net.target not in FAMILIES:
-        check_arguments(_located(net), "net", net.model_extra or {}, PROVIDED)
+        check_arguments(_located(net), "net", _arguments(net), PROVIDED)
 
 
-def build_network(net: schema.Network, *, num_classes: int, in_channels: int, image_size: int) -> Network:
+def build_network(
+    net: schema.Network,
+    last: LastLayer | None = None,
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: int,
+) -> Network:
     """Build the network that the ``net`` settings describe, with weights drawn from torch's global generator.
 
     ``net.target`` is a family, or the path of a class or function. It gets the other settings as arguments,
     except ``name``, and those of num_classes, in_channels and image_size that its signature names. If it
     takes ``**kwargs`` it gets all three, less any that it then rejects by name: so torchvision's model
     functions work as they are.
+
+    ``last``: what takes the place of the network's last linear layer; None leaves that as it is.
+    ``net.weights`` is left to :func:`start_from`.
 
     One pass of two black images in eval mode checks that the last ``nn.Linear`` makes the output. It leaves
     batch-norm statistics and the generator as they were.
@@ -76,7 +99,7 @@ def build_network(net: schema.Network, *, num_classes: int, in_channels: int, im
     path = net.target
     shape = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     if path in FAMILIES:
-        model = FAMILIES[path](**net.model_dump(exclude={"target", "name"}), **shape)
+        model = FAMILIES[path](**net.model_dump(exclude={"target", "name", "weights"}), **shape)
     else:
         model = _custom(net, shape)
     linears = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
@@ -88,7 +111,34 @@ def build_network(net: schema.Network, *, num_classes: int, in_channels: int, im
     name, classifier = linears[-1]
     images = torch.zeros(2, in_channels, image_size, image_size, device=classifier.weight.device)
     _verify(model, classifier, name or "the network itself", path, images, num_classes)
+    if last is None or last.is_plain:
+        return Network(model, classifier)
+    model, classifier = with_head(model, name, last)
+    _verify(model, classifier, f"the last layer in the place of {name}", path, images, num_classes)
     return Network(model, classifier)
+
+
+def start_from(network: Network, net: schema.Network, last: LastLayer) -> Network:
+    """The network with the weights of the file that ``net.weights`` names, where it names one.
+
+    Strict: every weight of the network, last layer included, and no other. A custom callable that has a
+    parameter ``weights`` got the setting itself; nothing is loaded then.
+
+    Raises ConfigError where the file cannot be read or does not fit.
+    """
+    if net.weights is None or _takes_weights(net):
+        return network
+    path = Path(net.weights).expanduser()
+    try:
+        load_weights_file(network.model, path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except MeasurementError as error:
+        raise ConfigError(f"net.weights: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"net.weights: {path} cannot be read: {error.strerror}") from error
+    if last.etf:
+        check_etf(network.classifier, f"net.weights={net.weights}")
+    return replace(network, weights_digest=digest)
 
 
 def _located(net: schema.Network) -> Any:
@@ -105,7 +155,7 @@ def _located(net: schema.Network) -> Any:
 
 def _custom(net: schema.Network, shape: dict[str, int]) -> nn.Module:
     """Call a custom callable with the settings, and with what the data set gives as far as it takes that."""
-    path, settings = net.target, net.model_extra or {}
+    path, settings = net.target, _arguments(net)
     target = _located(net)
     check_arguments(target, "net", settings, PROVIDED)
     arguments = {key: shape[key] for key in taken(target, shape)} | settings
@@ -128,6 +178,22 @@ def _custom(net: schema.Network, shape: dict[str, int]) -> nn.Module:
             f"net._target_={path} returned an object of type {type(model).__name__}, not a torch.nn.Module"
         )
     return model
+
+
+def _arguments(net: schema.Network) -> dict[str, Any]:
+    """What a custom callable gets of the settings: ``weights`` too, where it has a parameter of that name."""
+    given = {"weights": net.weights} if net.weights is not None and _takes_weights(net) else {}
+    return {**(net.model_extra or {}), **given}
+
+
+def _takes_weights(net: schema.Network) -> bool:
+    """Whether ``net.weights`` is an argument of a custom callable, which names it, and no file of ours."""
+    if net.target in FAMILIES:
+        return False
+    try:
+        return "weights" in inspect.signature(_located(net)).parameters
+    except (TypeError, ValueError):  # some callables have no signature
+        return False
 
 
 def _takes_anything(target: Any) -> bool:

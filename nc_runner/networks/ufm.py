@@ -10,8 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nc_runner.errors import ConfigError
-
 BYTES = 255.0  # pixels come scaled to [0, 1]
 
 
@@ -34,11 +32,9 @@ class UnconstrainedFeatures(nn.Module):
 
 
 def ufm(
-    features: int, samples: int, dtype: str, num_classes: int, in_channels: int, image_size: int
+    features: int, samples_per_class: int, dtype: str, num_classes: int, in_channels: int, image_size: int
 ) -> UnconstrainedFeatures:
-    """The model for ``samples`` samples; raises ConfigError for any data but ``data=ufm``."""
-    if (in_channels, image_size) != (3, 1):
-        raise ConfigError(
-            "net=ufm has features for the samples of data=ufm alone\ngive both: net=ufm data=ufm"
-        )
-    return UnconstrainedFeatures(samples, features, num_classes, getattr(torch, dtype))
+    """The model for so many samples of each class; the last two arguments are those of ``data=ufm``."""
+    return UnconstrainedFeatures(
+        num_classes * samples_per_class, features, num_classes, getattr(torch, dtype)
+    )

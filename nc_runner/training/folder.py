@@ -31,6 +31,7 @@ from nc_runner.runs.record import (
     INTERRUPTED,
     RUNNING,
     RunWriter,
+    read_run_file,
     rows_digest,
 )
 from nc_runner.runs.weights import drop_weights_after, missing_line, missing_weights
@@ -72,6 +73,7 @@ class RunFolder:
                     f"{self.folder} was begun on other data than {self.config.data.root} now holds\n"
                     "put the old data back, or start anew with overwrite=true"
                 )
+            self._check_start()
             self.restore(checkpoint)
         with disk_advice(self.folder):
             self._start_tables(checkpoint)
@@ -81,6 +83,15 @@ class RunFolder:
         self._tell_ranks(changed=len(self.trainer.history) > ranks_before)
         log.info("%s on %s, from epoch %d", self.folder, self.trainer.device, self.trainer.epoch)
         return checkpoint
+
+    def _check_start(self) -> None:
+        """The file net.weights must be what the run was begun from: its identity has the name alone."""
+        held = read_run_file(self.folder).get("weights_digest")
+        if held is not None and held != self.trainer.network.weights_digest:
+            raise RunFolderError(
+                f"{self.folder} was begun from other weights than {self.config.net.weights} now holds\n"
+                "put the old file back, or start anew with overwrite=true"
+            )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Bring the trainer to a checkpoint of this folder. Raises RunFolderError where it does not fit."""
@@ -156,6 +167,7 @@ class RunFolder:
             augment=None if dataset.augment is None else asdict(dataset.augment),
             features=network.classifier.in_features,
             parameters=parameter_count(network.model),
+            weights_digest=network.weights_digest,  # of the file net.weights
             data_fingerprint=dataset.fingerprint,
             data_mean=dataset.mean,
             data_std=dataset.std,

@@ -20,7 +20,7 @@ from nc_runner.data.batches import Batches
 from nc_runner.data.dataset import Dataset
 from nc_runner.distributed.torchrun import Place
 from nc_runner.errors import ConfigError, RunFolderError
-from nc_runner.networks import Network, build_network
+from nc_runner.networks import LastLayer, Network, build_network
 from nc_runner.runs.origin import Origin, origin_of
 from nc_runner.runs.reader import Run, read_record, read_run
 from nc_runner.runs.settings import config_of
@@ -214,6 +214,7 @@ def _network(folder: Path, config: Config, data: RecordedData, origin: Origin) -
         with torch.random.fork_rng(devices=[]):
             return build_network(
                 config.net,
+                LastLayer(config.head, etf=config.classifier == "etf"),
                 num_classes=shape.num_classes,
                 in_channels=shape.in_channels,
                 image_size=shape.image_size,

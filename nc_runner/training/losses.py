@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from nc_runner.config import schema
+from nc_runner.config.loss_schema import Loss
 from nc_runner.config.plugins import check_arguments, locate, reason
 from nc_runner.errors import ConfigError, NCRunnerError
-from nc_runner.measurement.losses import LOSSES
+from nc_runner.measurement.losses import cross_entropy, focal, mse, mse_rescaled, squared_hinge
 from nc_runner.measurement.samples import LossFunction
 
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "mse": mse,
+    "mse_rescaled": mse_rescaled,
+    "ce": cross_entropy,
+    "focal": focal,
+    "hinge": squared_hinge,
+}
 
-def check_loss(loss: schema.Loss) -> None:
+
+def check_loss(loss: Loss) -> None:
     """Find a custom loss's callable, and check that it takes the arguments that the settings give.
 
     Does nothing for the losses that ship. Raises ConfigError.
@@ -24,18 +34,21 @@ def check_loss(loss: schema.Loss) -> None:
         _located(loss)
 
 
-def build_loss(loss: schema.Loss) -> LossFunction:
+def build_loss(loss: Loss) -> LossFunction:
     """The loss that the ``loss`` settings describe.
 
-    ``loss.target`` is ``mse``, ``ce``, or the path of a callable. A function gets (outputs, labels), and the
-    further settings as keyword arguments; a class, such as ``torch.nn.CrossEntropyLoss``, is made with the
+    ``loss.target`` is a name that ships, or the path of a callable. A function gets (outputs, labels), and
+    the further settings as keyword arguments; a class, as ``torch.nn.CrossEntropyLoss``, is made with the
     further settings, and what it makes gets (outputs, labels).
 
     Raises:
         ConfigError: the path leads nowhere, the callable does not take these arguments, or the class fails.
     """
     if loss.target in LOSSES:
-        return LOSSES[loss.target]
+        function, settings = LOSSES[loss.target], loss.model_dump(exclude={"target", "name"}, by_alias=True)
+        usual = inspect.signature(function).parameters
+        settings = {key: value for key, value in settings.items() if value != usual[key].default}
+        return functools.partial(function, **settings) if settings else function
     target, arguments = _located(loss), loss.model_extra or {}
     if not inspect.isclass(target):
         return functools.partial(target, **arguments) if arguments else target
@@ -54,7 +67,7 @@ def build_loss(loss: schema.Loss) -> LossFunction:
     return made
 
 
-def _located(loss: schema.Loss) -> Any:
+def _located(loss: Loss) -> Any:
     """The custom callable, with its arguments checked."""
     with torch.random.fork_rng(
         devices=[]

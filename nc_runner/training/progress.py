@@ -6,6 +6,7 @@ not end a run.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -32,8 +33,11 @@ def describe(row: Mapping[str, float], epochs: int, *, path: bool = True) -> str
     """A row in one line of fewer than 100 characters; ``path``: with L_perp/L_LS."""
     line = (
         f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  loss {row['train_loss']:.3e}  "
-        f"train {row['train_accuracy']:6.2%}  test {row['test_accuracy']:6.2%}  NC1 {row['nc1']:.3e}"
+        f"train {row['train_accuracy']:6.2%}"
     )
+    if not math.isnan(row["test_accuracy"]):  # there is a test set
+        line += f"  test {row['test_accuracy']:6.2%}"
+    line += f"  NC1 {row['nc1']:.3e}"
     if not path:
         return line
     share = row["mse_perp"] / row["mse_ls"] if row["mse_ls"] else float("nan")

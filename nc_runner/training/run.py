@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,12 +22,14 @@ from nc_runner.errors import ConfigError, DataError, DivergedError, NCRunnerErro
 from nc_runner.measurement.custom import find_custom_metrics
 from nc_runner.measurement.layers import check_refitted, find_layers
 from nc_runner.measurement.measurer import MeasurementPlan, Measurer
-from nc_runner.networks import Network, build_network
+from nc_runner.networks import LastLayer, Network, build_network, start_from
 from nc_runner.runs.record import LOG_FILE
 from nc_runner.training.advice import memory_advice
 from nc_runner.training.devices import choose_device, keep_freed_memory, set_threads
 from nc_runner.training.folder import RunFolder
 from nc_runner.training.losses import build_loss
+from nc_runner.training.objective import objective_of
+from nc_runner.training.optimizers import penalty
 from nc_runner.training.progress import choose_progress
 from nc_runner.training.recorder import Recorder, RunRecorder, TrackerFactory
 from nc_runner.training.signals import StopRequested, StopSignals
@@ -134,18 +137,26 @@ def prepare(config: Config, group: Group = ALONE) -> Trainer:
             f"batch_size={config.batch_size} is larger than the train set of {count} images\n"
             f"give batch_size={count} or less"
         )
+    if config.net.target == "ufm" and config.batch_size != count:
+        raise ConfigError(
+            f"net=ufm takes one full batch a step, but batch_size={config.batch_size}\n"
+            f"give batch_size={count}, the number of samples"
+        )
     return build_trainer(config, dataset, device, group)
 
 
 def build_trainer(config: Config, dataset: Dataset, device: torch.device, group: Group = ALONE) -> Trainer:
     """Network, loss, measurement and optimizer of a run, on a data set. The seed decides the weights."""
     seed_everything(config.seed)
+    last = LastLayer(config.head, etf=config.classifier == "etf")
     network = build_network(
         config.net,
+        last,
         num_classes=dataset.num_classes,
         in_channels=dataset.in_channels,
         image_size=dataset.image_size,
     )
+    network = start_from(network, config.net, last)
     if config.sync_batchnorm and group.world_size > 1:
         synchronised(network.model, device)
     with memory_advice(config.batch_size, config.analysis.batch_size):
@@ -162,11 +173,13 @@ def _measurer(config: Config, network: Network, dataset: Dataset, group: Group) 
     plan = MeasurementPlan(
         wider=wider_columns(analysis.metrics, analysis.ood is not None),
         ridge=analysis.ridge,
-        weight_decay=config.weight_decay,
+        weight_decay=config.weight_decay or 0.0,
+        objective=objective_of(config),
         refit=refit,
         batch_size=analysis.batch_size,
         channels_last=config.channels_last,
         custom=find_custom_metrics(analysis.custom),
+        penalty=partial(penalty, network, config),
     )
     black = torch.zeros(2, *dataset.train.shape[1:], device=network.classifier.weight.device)
     layers = find_layers(network.model, analysis.layers, lambda: network.model(black), len(black))

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nc_runner.config.schedules import milestone_epochs, step_decay
+from nc_runner.config.decay import has_objective
+from nc_runner.config.learning_rates import LearningRate
 from nc_runner.config.schema import Training
 from nc_runner.data.dataset import Dataset
 from nc_runner.distributed.data_parallel import parallel
@@ -81,7 +82,7 @@ class Trainer:
         self.epochs = training.epochs
         self.analysed = set(analysed)
         self.steps = len(self.dataset.train) // training.batch_size
-        self.milestones = milestone_epochs(training.lr_milestones, training.epochs)
+        self.learning_rate = LearningRate(training, self.steps)
         self.refits = measurer.plan.refit
         if self.refits:
             self.network.classifier.requires_grad_(False)
@@ -91,7 +92,7 @@ class Trainer:
         self.forward: Callable[[Tensor], Tensor] = self.network.model
         if training.compile:
             self.forward = torch.compile(self.network.model)
-        self.optimizer = build_optimizer(self.network.model.parameters(), training, device)
+        self.optimizer = build_optimizer(self.network, training, device)
         self.shuffler = torch.Generator().manual_seed(training.seed)
         self.epoch_start = self.shuffler.get_state()
         self.epoch = 0
@@ -121,8 +122,8 @@ class Trainer:
             seed_everything((self.training.seed + (self.group.rank << 32) + self.epoch) % 2**63)
 
     def lr_at(self, epoch: int) -> float:
-        """The learning rate used in an epoch, counted from 1."""
-        return step_decay(self.training.lr, self.training.lr_gamma, self.milestones, epoch)
+        """The learning rate of an epoch's last step; epochs count from 1."""
+        return self.learning_rate.of_epoch(epoch)
 
     def run(self, listener: Listener) -> None:
         """Train to the last epoch. Raises DivergedError, on all ranks, when a number is no longer finite."""
@@ -143,8 +144,6 @@ class Trainer:
         order = torch.randperm(len(train), generator=self.shuffler).to(self.device)
         batches = order[: self.steps * training.batch_size].view(self.steps, -1)
         share = self.group.share(training.batch_size)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = self.lr_at(self.epoch + 1)
         self.network.model.train()
         total = torch.zeros((), device=self.device)  # summed there: no synchronisation inside the epoch
         with float32_products(tf32=training.precision == "tf32"):
@@ -155,6 +154,7 @@ class Trainer:
                 loss = self.loss_function(outputs.float(), labels)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
+                self._set_learning_rate()
                 self.optimizer.step()
                 total += loss.detach()
                 self.step += 1
@@ -164,6 +164,11 @@ class Trainer:
         self.train_seconds += time.perf_counter() - began
         if not finite:
             self._diverged(self.epoch + 1)
+
+    def _set_learning_rate(self) -> None:
+        rate = self.learning_rate(self.epoch + 1, self.step)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
 
     def _reach(self, epoch: int, listener: Listener) -> None:
         """Measure the network after ``epoch``, where the schedule or a refit asks for it.
@@ -186,7 +191,8 @@ class Trainer:
             measurement = self.measurer.measure(listener.pause, with_layers=with_layers)
         except DivergedError as error:
             self._diverged(epoch, error)
-        finite = math.isfinite(measurement.row["train_loss_regularized"])
+        objective = has_objective(self.training)  # without one, train_loss_regularized is NaN
+        finite = math.isfinite(measurement.row["train_loss_regularized" if objective else "train_loss"])
         if self.group.agree(not finite)[0]:
             self._diverged(epoch)
         return measurement

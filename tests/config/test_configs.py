@@ -9,7 +9,8 @@ from helpers.lab import few_images, rows_of, trainer_of
 from helpers.settings import settings_of
 
 from nc_runner.config.data_schema import DATA_SETS
-from nc_runner.config.schema import LOSSES, NETWORKS
+from nc_runner.config.loss_schema import LOSSES
+from nc_runner.config.schema import NETWORKS
 from nc_runner.config.values import STANDARD_DATA
 from nc_runner.networks.build import FAMILIES
 

@@ -2,7 +2,7 @@
 
 from helpers.settings import settings_of
 
-from nc_runner.config.schedules import analysed_epochs, milestone_epochs, step_decay
+from nc_runner.config.schedules import analysed_epochs, milestone_epochs, step_factor
 
 
 def test_the_papers_schedule_is_the_notebooks_list():
@@ -18,5 +18,5 @@ def test_the_defaults_drop_after_a_third_and_two_thirds():
 
 
 def test_the_rate_drops_after_each_milestone():
-    rates = [step_decay(0.1, 0.1, [116, 233], epoch) for epoch in (1, 116, 117, 233, 234, 350)]
-    assert rates == [0.1, 0.1, 0.1 * 0.1, 0.1 * 0.1, 0.1 * 0.1**2, 0.1 * 0.1**2]
+    factors = [step_factor(0.1, [116, 233], epoch) for epoch in (1, 116, 117, 233, 234, 350)]
+    assert factors == [1, 1, 0.1, 0.1, 0.1**2, 0.1**2]

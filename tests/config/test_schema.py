@@ -109,8 +109,9 @@ def test_values_of_several_types_are_taken(override):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("+optimizer=adam", "there is no setting optimizer"),
-        ("++optimizer=adam", "there is no setting optimizer"),
+        ("+optimizer=adam", "optimizer has a choice already, which + cannot add to\n"),
+        ("++optimizer=adam", "optimizer has a choice already"),
+        ("+optimiser=adam", "there is no setting optimiser; did you mean optimizer?"),
         ("+loss.label_smoothing=0.1", "there is no setting loss.label_smoothing"),
         ("+data.augmentation=true", "there is no setting data.augmentation"),
         ("+data.options.size=32", "there is no setting data.options.size"),
@@ -137,7 +138,7 @@ def test_a_setting_of_another_network_is_named_as_that():
 
 
 def test_a_suggestion_is_never_the_word_itself_nor_far_from_it():
-    for word in ("net.head_width", "nesterov", "optimizer", "xyz"):
+    for word in ("net.head_width", "nesterov", "schedule", "xyz"):
         assert f"did you mean {word}?" not in unknown_setting(word)
     assert nearest("nesterov", known_settings()) == ""
 

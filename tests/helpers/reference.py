@@ -119,6 +119,23 @@ def mse_decomposition(features, labels, weight, bias, ridge):
     }
 
 
+def mse_decomposition_of_blocks(features, labels, weight, bias, ridge):
+    """The terms where ``ridge`` is (of the weight, of the bias): V_LS of the normal equations, its losses."""
+
+    def loss(weight, bias):
+        penalty = ridge[0] * (weight**2).sum() + ridge[1] * (bias**2).sum()
+        return mse_loss(features, labels, weight, bias, 0.0) + penalty / 2
+
+    W, b = least_squares_classifier(features, labels, len(weight), ridge)
+    means = class_means(features, labels, len(weight))
+    shares = np.bincount(labels, minlength=len(weight)) / len(labels)
+    errors = W @ means.T + b[:, None] - np.eye(len(weight))
+    nc23 = (shares * (errors**2).sum(axis=0)).sum() / 2
+    total, least = loss(weight, bias), loss(W, b)
+    terms = {"mse_total": total, "mse_ls": least, "mse_nc1": least - nc23, "mse_nc23": nc23}
+    return terms | {"mse_perp": total - least, "perp_share": (total - least) / total}
+
+
 def snr_spectrum(features, labels, num_classes):
     values, vectors = np.linalg.eigh(within_covariance(features, labels, num_classes))
     root = vectors @ np.diag(values**-0.5) @ vectors.T

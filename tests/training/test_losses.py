@@ -9,8 +9,8 @@ import pytest
 import torch
 from helpers.settings import settings_of
 
-from nc_runner.config.schema import LOSSES as KNOWN
-from nc_runner.config.schema import CustomLoss
+from nc_runner.config.loss_schema import LOSSES as KNOWN
+from nc_runner.config.loss_schema import CustomLoss
 from nc_runner.errors import ConfigError
 from nc_runner.measurement.losses import cross_entropy, mse
 from nc_runner.training import losses

@@ -34,6 +34,9 @@ def explain(error: BaseException) -> str:
     if isinstance(inner, OmegaConfBaseException):
         return f"{inner.full_key or 'the settings'}: {_first(str(inner))}"
     if isinstance(error, ConfigCompositionException) and (key := _quoted(str(error))):
+        group = key.removeprefix("override ").lstrip("+").replace("=", ":").partition(":")[0]
+        if group in GROUPS:  # it was given as +GROUP=NAME
+            return f"{group} has a choice already, which + cannot add to\nchoose another as {group}=NAME"
         near = nearest(key, (*GROUPS, *known_settings()))
         return f"there is no group {key}{near}\nthe groups: {', '.join(GROUPS)}"
     return " ".join(str(error).split())

@@ -1,0 +1,86 @@
+"""The settings of the optimizer, its weight decay and its learning rate. Imports no torch.
+
+An option that a choice does not use is null there: see :mod:`nc_runner.config.optimizer_checks`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, Tag
+
+from nc_runner.config import values
+from nc_runner.config.fields import Group, by_target, setting, target
+
+
+class Optimizer(Group):
+    target: str = target(
+        "sgd, nesterov, adam, adamw, or the path of a custom callable (parameters, lr, ...)", neutral="sgd"
+    )
+
+
+class Adam(Optimizer):
+    betas: Annotated[tuple[float, float], values.betas] = setting(
+        "decay of the running means of gradient and squared gradient", neutral=(0.9, 0.999)
+    )
+    eps: float = setting("added to the root of the squared gradient's mean", neutral=1e-8, ge=0)
+
+
+class CustomOptimizer(Optimizer):
+    """Further keys are arguments of the callable."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Decay(Group):
+    """Weight decay of some parameters: see :mod:`nc_runner.config.decay`."""
+
+    head: float | None = setting("weight decay of the last layer; null: weight_decay", neutral=None, ge=0)
+    bias: float | None = setting(
+        "weight decay of biases, that of the last layer among them; null: as their layer",
+        neutral=None,
+        ge=0,
+    )
+    norm: float | None = setting(
+        "weight decay of scale and shift of batch norms; null: weight_decay", neutral=None, ge=0
+    )
+
+
+class LRSchedule(Group):
+    target: str = target(
+        "step, cosine, constant, or the path of a custom function (epoch, step, steps_per_epoch, epochs) "
+        "-> factor of lr",
+        neutral="step",
+    )
+
+
+class CustomLRSchedule(LRSchedule):
+    """Further keys are arguments of the function."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": Optimizer,
+    "nesterov": Optimizer,
+    "adam": Adam,
+    "adamw": Adam,
+}
+LR_SCHEDULES: dict[str, type[LRSchedule]] = dict.fromkeys(("step", "cosine", "constant"), LRSchedule)
+
+
+class Optimization(Group):
+    """How a step follows from a gradient; at the top level of a :class:`~nc_runner.config.schema.Config`."""
+
+    optimizer: Annotated[
+        Annotated[Optimizer, Tag("Optimizer")]
+        | Annotated[Adam, Tag("Adam")]
+        | Annotated[CustomOptimizer, Tag("custom")],
+        by_target(OPTIMIZERS),
+    ] = Field(description="the optimizer")
+    lr: float = setting("learning rate, before its schedule", gt=0)
+    momentum: float | None = setting("of sgd and nesterov", neutral=0.9, ge=0, le=1)
+    weight_decay: float | None = setting(
+        "on all parameters: added to the gradient, by adamw taken off the weights", neutral=5e-4, ge=0
+    )
+    decay: Decay = Field(description="weight decay of some parameters")
