@@ -99,13 +99,13 @@ def unknown_setting(key: str, group: str = "") -> str:
     if owners:
         mine = f"optimizer={group} has" if group else "this optimizer has"
         return (
-            f"{mine} no setting {key}: it is one of {' and '.join(owners)}\nleave it out, or choose another"
+            f"{mine} no setting {key}: it is one of {' and '.join(owners)}\nleave it out or choose another"
         )
     owners = [name for name, kind in LOSSES.items() if key in dict(leaves(kind, "loss."))]
     if owners:
         mine = f"loss={group} has" if group else "this loss has"
         return (
-            f"{mine} no setting {key}: it is one of {' and '.join(owners)}\nleave it out, or choose another"
+            f"{mine} no setting {key}: it is one of {' and '.join(owners)}\nleave it out or choose another"
         )
     return (
         f"there is no setting {key}{nearest(key, (*GROUPS, *known_settings()))}\n"
@@ -164,7 +164,7 @@ def _named(config: Config) -> Config:
     for group, part, shipped in (("net", config.net, NETWORKS), ("loss", config.loss, LOSSES)):
         if part.name is None:
             filled[group] = part.model_copy(update={"name": callable_name(part.target)})
-        elif part.target not in shipped and part.name in shipped:
+        elif part.target not in shipped and part.name in shipped and part.name != callable_name(part.target):
             raise ConfigError(
                 f"{group}.name={part.name} is the name of what ships, but {group}._target_ is {part.target}"
                 f"\ngive {group}.name=NAME"

@@ -143,7 +143,7 @@ def test_a_failing_run_of_a_sweep_does_not_stop_the_others_and_is_not_trained_ag
         (("-m", "net=resnet8,resnett20"), "did you mean resnet20?"),
         (("experiment=nothing",), "experiment=nothing: there is no such option"),
         (("+optimizer=adam",), "there is no setting optimizer"),
-        (("++loss.label_smoothing=0.1",), "there is no setting loss.label_smoothing"),
+        (("++loss.label_smoothing=0.1",), "loss=mse has no setting loss.label_smoothing: it is one of ce"),
         (("-m", "lr=0.1", "+data.augment=true,false"), "there is no setting data.augment"),
         (("net.head_width=64",), "it is one of vgg"),
         (

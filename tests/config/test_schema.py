@@ -112,7 +112,7 @@ def test_values_of_several_types_are_taken(override):
         ("+optimizer=adam", "optimizer has a choice already, which + cannot add to\n"),
         ("++optimizer=adam", "optimizer has a choice already"),
         ("+optimiser=adam", "there is no setting optimiser; did you mean optimizer?"),
-        ("+loss.label_smoothing=0.1", "there is no setting loss.label_smoothing"),
+        ("+loss.label_smoothing=0.1", "loss=mse has no setting loss.label_smoothing: it is one of ce"),
         ("+data.augmentation=true", "there is no setting data.augmentation"),
         ("+data.options.size=32", "there is no setting data.options.size"),
         ("+net.width=3", "there is no setting net.width"),
@@ -163,6 +163,9 @@ def test_a_custom_callable_cannot_take_the_name_of_what_ships():
     with pytest.raises(ConfigError, match=r"loss\.name=mse is the name of what ships"):
         settings_of("loss._target_=mylosses.focal")
     assert settings_of("loss._target_=mylosses.focal", "loss.name=focal").loss.name == "focal"
+    unnamed = settings_of("loss=custom", "loss._target_=mylosses.focal")  # its own name is no false one
+    assert unnamed.loss.name == "focal"
+    assert validate(unnamed.model_dump(mode="json", by_alias=True)) == unnamed
 
 
 def test_data_is_named_after_its_file_folder_or_class():
