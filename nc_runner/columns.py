@@ -55,7 +55,9 @@ _CORE = (
     Column("train_loss", "the chosen loss, over the measured train images in eval mode: all, or "
            "`analysis.samples`"),
     Column("train_loss_regularized", "with the penalty of weight decay",
-           "train_loss + wd/2 · sum of the squares of all parameters"),
+           "train_loss + sum over all parameters of wd/2 · their squares, each with its own wd: "
+           "`weight_decay`, or that of `decay`",
+           nan="weight decay is no part of an objective: decoupled (`adamw`), or of a custom optimizer"),
     Column("train_accuracy", "share of train images classified right"),
     Column("test_loss", "the chosen loss, over the measured test images in eval mode: all, or at most "
            "`analysis.samples`"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -217,7 +218,8 @@ def result_line(folder: Path) -> str:
     if not last:
         return ""
     epoch, accuracy, nc1 = (last.get(column, float("nan")) for column in ("epoch", "test_accuracy", "nc1"))
-    return f"(epoch {epoch:.0f}, test {accuracy:.2%}, NC1 {nc1:.2e})"
+    test = "" if math.isnan(accuracy) else f"test {accuracy:.2%}, "  # there may be no test set
+    return f"(epoch {epoch:.0f}, {test}NC1 {nc1:.2e})"
 
 
 def _holder(folder: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Literal
 from nc_runner.config.optimizer_schema import Optimization
 from nc_runner.config.schema import Training
 
-COUPLED = ("sgd", "nesterov", "adam")
+COUPLED = ("sgd", "nesterov", "adam", "lbfgs")
 
 Kind = Literal["rest", "head", "head_bias", "bias", "norm"]  # of a parameter; bias: but for the last layer's
 KINDS: tuple[Kind, ...] = ("rest", "head", "head_bias", "bias", "norm")

@@ -15,7 +15,8 @@ from nc_runner.config.fields import Group, by_target, setting, target
 
 class Optimizer(Group):
     target: str = target(
-        "sgd, nesterov, adam, adamw, or the path of a custom callable (parameters, lr, ...)", neutral="sgd"
+        "sgd, nesterov, adam, adamw, lbfgs, or the path of a custom callable (parameters, lr, ...)",
+        neutral="sgd",
     )
 
 
@@ -24,6 +25,11 @@ class Adam(Optimizer):
         "decay of the running means of gradient and squared gradient", neutral=(0.9, 0.999)
     )
     eps: float = setting("added to the root of the squared gradient's mean", neutral=1e-8, ge=0)
+
+
+class LBFGS(Optimizer):
+    iterations: int = setting("of one step, each with a line search", neutral=20, ge=1)
+    history: int = setting("earlier iterations that the curvature is estimated from", neutral=10, ge=1)
 
 
 class CustomOptimizer(Optimizer):
@@ -65,6 +71,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "nesterov": Optimizer,
     "adam": Adam,
     "adamw": Adam,
+    "lbfgs": LBFGS,
 }
 LR_SCHEDULES: dict[str, type[LRSchedule]] = dict.fromkeys(("step", "cosine", "constant"), LRSchedule)
 
@@ -75,6 +82,7 @@ class Optimization(Group):
     optimizer: Annotated[
         Annotated[Optimizer, Tag("Optimizer")]
         | Annotated[Adam, Tag("Adam")]
+        | Annotated[LBFGS, Tag("LBFGS")]
         | Annotated[CustomOptimizer, Tag("custom")],
         by_target(OPTIMIZERS),
     ] = Field(description="the optimizer")

@@ -98,15 +98,11 @@ def unknown_setting(key: str, group: str = "") -> str:
     owners = [name for name, kind in OPTIMIZERS.items() if key in dict(leaves(kind, "optimizer."))]
     if owners:
         mine = f"optimizer={group} has" if group else "this optimizer has"
-        return (
-            f"{mine} no setting {key}: it is one of {' and '.join(owners)}\nleave it out or choose another"
-        )
+        return f"{mine} no setting {key}: it is one of {' and '.join(owners)}\nleave it out or choose another"
     owners = [name for name, kind in LOSSES.items() if key in dict(leaves(kind, "loss."))]
     if owners:
         mine = f"loss={group} has" if group else "this loss has"
-        return (
-            f"{mine} no setting {key}: it is one of {' and '.join(owners)}\nleave it out or choose another"
-        )
+        return f"{mine} no setting {key}: it is one of {' and '.join(owners)}\nleave it out or choose another"
     return (
         f"there is no setting {key}{nearest(key, (*GROUPS, *known_settings()))}\n"
         "nc-run --help lists all settings; only what is custom takes further keys"

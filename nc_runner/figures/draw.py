@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 from nc_runner.figures.base import Cells, RunFigure
@@ -27,6 +28,7 @@ from nc_runner.figures.catalogue import CATALOGUE, FLOW_CATALOGUE, LAYER_CATALOG
 from nc_runner.figures.grid import DOTS_PER_INCH
 from nc_runner.figures.seeds import group_seeds
 from nc_runner.figures.style import loss_looks, loss_name, loss_order
+from nc_runner.figures.wider import spans_decades, wider_figures
 from nc_runner.runs.flows import FlowRun
 from nc_runner.runs.reader import Run
 from nc_runner.runs.tables import write_atomically
@@ -81,7 +83,7 @@ def jobs(runs: Sequence[Run]) -> list[Job]:
     """The figures of ``runs``, each with a file name of its own."""
     result: list[Job] = []
     taken: set[str] = set()
-    for figure in (*CATALOGUE, *custom_figures(runs), *LAYER_CATALOGUE):
+    for figure in (*CATALOGUE, *wider_figures(runs), *custom_figures(runs), *LAYER_CATALOGUE):
         losses = {run.cell[2] for run in runs if figure.shows(run)}
         for loss in sorted(losses, key=loss_order) if figure.per_loss else [None]:
             name = figure.name if loss in (None, "mse") else f"{figure.name}_{_file_name(str(loss))}"
@@ -100,7 +102,7 @@ def custom_figures(runs: Sequence[Run]) -> list[RunFigure]:
             if column in run.rows:
                 columns.setdefault(column, []).extend(run.rows[column].dropna())
     return [
-        custom_figure(column, log=bool(values) and 0 < 100 * min(values) < max(values))
+        custom_figure(column, log=spans_decades(np.array(values)))
         for column, values in sorted(columns.items())
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -60,6 +60,10 @@ class EpochFigure(RunFigure):
     def legend(self, losses: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
         """What colours and line styles mean. ``losses``: their looks, in order."""
 
+    def guide(self, run: Run) -> float | None:
+        """The height of a horizontal line in the panel of ``run``, such as a value at collapse."""
+        return None
+
     def caption(self, runs: Sequence[Run]) -> str:
         """A line below the panels."""
         return ""
@@ -75,18 +79,20 @@ class EpochFigure(RunFigure):
         if not any(traces.values()):
             return None
         losses = {loss: looks[loss] for loss in sorted({run.cell[2] for run in runs}, key=loss_order)}
-        starts = {run: list(_start(run, cells.crowd(run), losses)) for run in runs}
+        guides = self._guides(runs, traces)
+        behind = {run: [*_start(run, cells.crowd(run), losses), *guides[run]] for run in runs}
         by_data_set = [[run for run in runs if run.cell[1] == name] for name in cells.data_sets]
         frame = Frame(
             rows=cells.rows,
             columns=cells.columns,
-            panels=cells.arrange({run: starts[run] + traces[run] for run in runs}),
+            panels=cells.arrange({run: behind[run] + traces[run] for run in runs}),
             title=title,
             x_label="epoch",
             y_label=self.y_label,
             x_scales=[_epoch_scale([t for run in mine for t in traces[run]]) for mine in by_data_set],
             y_scales=[
-                self._y_scale(runs if self.y_shared == "all" else mine, traces) for mine in by_data_set
+                self._y_scale(runs if self.y_shared == "all" else mine, traces, guides)
+                for mine in by_data_set
             ],
             legend=[*self.legend(losses), *self._further_legend(runs, losses)],
             caption=self.caption(runs),
@@ -128,12 +134,29 @@ class EpochFigure(RunFigure):
                     found[curve] = x, values
         return found
 
-    def _y_scale(self, runs: Sequence[Run], traces: Mapping[Run, Sequence[Trace]]) -> Scale:
-        """Around all lines; around those of runs that did not diverge, where there are any."""
+    def _guides(self, runs: Sequence[Run], traces: Mapping[Run, Sequence[Trace]]) -> dict[Run, list[Trace]]:
+        """The horizontal lines, each once in a panel."""
+        guides: dict[Run, list[Trace]] = {run: [] for run in runs}
+        drawn = set()
+        for run in runs:
+            level = self.guide(run)
+            if level is not None and traces[run] and (*run.cell[:2], level) not in drawn:
+                drawn.add((*run.cell[:2], level))
+                guides[run] = [_guide(level, [t for other in runs for t in traces[other]])]
+        return guides
+
+    def _y_scale(
+        self,
+        runs: Sequence[Run],
+        traces: Mapping[Run, Sequence[Trace]],
+        guides: Mapping[Run, Sequence[Trace]],
+    ) -> Scale:
+        """Around all lines; around those of runs that did not diverge, where there are any; and guides."""
         every = [trace for lines in traces.values() for trace in lines]
         mine = [trace for run in runs for trace in traces[run]]
         calm = [trace for run in runs if run.state != DIVERGED for trace in traces[run]]
-        return fitting_scale(calm or mine or every, self.log)
+        level = [replace(guide, background=False) for run in runs for guide in guides[run]]
+        return fitting_scale([*(calm or mine or every), *level], self.log)
 
     def _further_legend(self, runs: Sequence[Run], losses: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
         """The terminal phase, seeds, and ends of runs, where there are any."""
@@ -154,6 +177,19 @@ class EpochFigure(RunFigure):
 
 def _epoch_scale(traces: Sequence[Trace]) -> Scale:
     return linear_scale(0, max((float(trace.x[-1]) for trace in traces), default=1.0), whole=True)
+
+
+def _guide(value: float, traces: Sequence[Trace]) -> Trace:
+    """A horizontal line across any panel of ``traces``."""
+    across = 2 * max(float(trace.x[-1]) for trace in traces) + 2
+    return Trace(
+        x=np.array([-across, across]),
+        y=np.array([value, value]),
+        colour=GREY,
+        style=LINE_STYLES["dotted"],
+        width=0.9,
+        background=True,
+    )
 
 
 def _start(run: Run, crowd: int, losses: Mapping[str, LossLook]) -> Iterator[Trace]:

@@ -33,8 +33,8 @@ class MeasurementPlan:
     None: with the same weight decay, and the target 1. ``refit``: the last layer is first
     replaced by the least-squares classifier of the train features. ``batch_size``: images per forward pass,
     at most. ``channels_last``: memory layout of the images. ``custom``: custom metrics by column.
-    ``penalty``: what training adds to the loss for the network's weights as they are, NaN where it has no such
-    objective; None: weight_decay/2 times the squares of all parameters.
+    ``penalty``: what training adds to the loss for the network's weights, NaN where it has no such objective;
+    None: weight_decay/2 times the squares of all parameters.
     """
 
     wider: tuple[str, ...] = ()

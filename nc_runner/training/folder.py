@@ -36,7 +36,8 @@ from nc_runner.runs.record import (
 )
 from nc_runner.runs.weights import drop_weights_after, missing_line, missing_weights
 from nc_runner.training.advice import disk_advice
-from nc_runner.training.checkpoint import Checkpoint, drop_previous, load_checkpoint
+from nc_runner.training.checkpoint import Checkpoint, drop_previous, load_checkpoint, save_checkpoint
+from nc_runner.training.continuation import copy_weights, shorter_run
 from nc_runner.training.devices import device_name
 from nc_runner.training.progress import show
 from nc_runner.training.signals import StopRequested
@@ -75,13 +76,28 @@ class RunFolder:
                 )
             self._check_start()
             self.restore(checkpoint)
+        shorter = None if checkpoint else shorter_run(self.folder, self.config, self.trainer)
         with disk_advice(self.folder):
+            if shorter is not None:
+                checkpoint = self._begin_with(*shorter)
             self._start_tables(checkpoint)
             self._start_weights()
             self._start_record(checkpoint)
+            if shorter is not None:  # last: a folder with a checkpoint has a record
+                save_checkpoint(self.folder, shorter[1])
         ranks_before = len(checkpoint.get("history", [{}])) if checkpoint else 1
         self._tell_ranks(changed=len(self.trainer.history) > ranks_before)
         log.info("%s on %s, from epoch %d", self.folder, self.trainer.device, self.trainer.epoch)
+        return checkpoint
+
+    def _begin_with(self, source: Path, checkpoint: Checkpoint) -> Checkpoint:
+        """Take over the state of a finished run with fewer epochs; the checkpoint."""
+        self.restore(checkpoint)
+        copy_weights(source, self.folder, self.config, self.trainer.analysed)
+        self.writer.record["continued_from"] = source.name
+        line = f"continues {source.name}, which is finished, from epoch {self.trainer.epoch}"
+        log.info(line)
+        show(line)
         return checkpoint
 
     def _check_start(self) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nc_runner.config.decay import Kind, decay_of, has_objective
-from nc_runner.config.optimizer_schema import OPTIMIZERS, Adam, Optimization, Optimizer
+from nc_runner.config.optimizer_schema import LBFGS, OPTIMIZERS, Adam, Optimization, Optimizer
 from nc_runner.config.plugins import check_arguments, locate, reason
 from nc_runner.errors import ConfigError, NCRunnerError
 from nc_runner.measurement.measurer import sum_of_squares
@@ -45,6 +45,13 @@ def build_optimizer(network: Network, settings: Optimization, device: torch.devi
     if isinstance(settings.optimizer, Adam):
         make = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
         return make(groups, betas=settings.optimizer.betas, eps=settings.optimizer.eps, **options)
+    if isinstance(settings.optimizer, LBFGS):  # takes no groups: the penalty is in its closure, see objective
+        parameters = [parameter for group in groups for parameter in group["params"]]
+        iterations, history = settings.optimizer.iterations, settings.optimizer.history
+        return torch.optim.LBFGS(
+            parameters, settings.lr, iterations, history_size=history, line_search_fn="strong_wolfe",
+            tolerance_grad=0, tolerance_change=0,
+        )  # fmt: skip
     options["momentum"] = settings.momentum
     return torch.optim.SGD(groups, nesterov=name == "nesterov", **options)
 
@@ -95,6 +102,12 @@ def penalty(network: Network, settings: Optimization) -> float:
         return math.nan
     groups = decay_groups(network, settings)
     return sum(decay / 2 * sum_of_squares(parameters) for decay, parameters in groups)
+
+
+def differentiable_penalty(network: Network, settings: Optimization) -> Tensor:
+    """The same as a tensor to differentiate, for an optimizer that minimises the objective itself."""
+    terms = [decay / 2 * p.square().sum() for decay, group in decay_groups(network, settings) for p in group]
+    return torch.stack(terms).sum()
 
 
 def check_optimizer(settings: Optimization) -> None:

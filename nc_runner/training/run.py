@@ -137,11 +137,12 @@ def prepare(config: Config, group: Group = ALONE) -> Trainer:
             f"batch_size={config.batch_size} is larger than the train set of {count} images\n"
             f"give batch_size={count} or less"
         )
-    if config.net.target == "ufm" and config.batch_size != count:
-        raise ConfigError(
-            f"net=ufm takes one full batch a step, but batch_size={config.batch_size}\n"
-            f"give batch_size={count}, the number of samples"
-        )
+    for chosen, name in (("net", config.net.target), ("optimizer", config.optimizer.target)):
+        if name in ("ufm", "lbfgs") and config.batch_size != count:
+            raise ConfigError(
+                f"{chosen}={name} takes one full batch a step, but batch_size={config.batch_size}\n"
+                f"give batch_size={count}, the number of train images"
+            )
     return build_trainer(config, dataset, device, group)
 
 

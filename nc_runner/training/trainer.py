@@ -23,7 +23,7 @@ from nc_runner.measurement.precision import float32_products
 from nc_runner.measurement.result import Measurement
 from nc_runner.training.checkpoint import TrainerState, random_state, restore_random_state
 from nc_runner.training.devices import training_autocast
-from nc_runner.training.optimizers import build_optimizer
+from nc_runner.training.optimizers import build_optimizer, differentiable_penalty
 
 
 class Listener(Protocol):
@@ -93,6 +93,7 @@ class Trainer:
         if training.compile:
             self.forward = torch.compile(self.network.model)
         self.optimizer = build_optimizer(self.network, training, device)
+        self.minimises = isinstance(self.optimizer, torch.optim.LBFGS)
         self.shuffler = torch.Generator().manual_seed(training.seed)
         self.epoch_start = self.shuffler.get_state()
         self.epoch = 0
@@ -149,14 +150,15 @@ class Trainer:
         with float32_products(tf32=training.precision == "tf32"):
             for pixels, labels in self.dataset.training_batches(batches, self.epoch, self.step, share):
                 images = self.dataset.normalise(pixels, channels_last=training.channels_last)
-                with training_autocast(training.precision, self.device):
-                    outputs = self.forward(images)
-                loss = self.loss_function(outputs.float(), labels)
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
                 self._set_learning_rate()
-                self.optimizer.step()
-                total += loss.detach()
+                if self.minimises:
+                    total += self._minimise(images, labels)
+                else:
+                    loss = self._loss(images, labels)
+                    self.optimizer.zero_grad(set_to_none=True)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    self.optimizer.step()
+                    total += loss.detach()
                 self.step += 1
                 listener.pause()
         total = self.group.sum(total)
@@ -164,6 +166,24 @@ class Trainer:
         self.train_seconds += time.perf_counter() - began
         if not finite:
             self._diverged(self.epoch + 1)
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        with training_autocast(self.training.precision, self.device):
+            outputs = self.forward(images)
+        outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
+        return self.loss_function(outputs, labels)
+
+    def _minimise(self, images: Tensor, labels: Tensor) -> Tensor:
+        """A step of an optimizer that evaluates the objective, penalty included, as often as it wants."""
+
+        def objective() -> Tensor:
+            self.optimizer.zero_grad(set_to_none=True)
+            value = self._loss(images, labels) + differentiable_penalty(self.network, self.training)
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        self.optimizer.step(objective)  # type: ignore[arg-type]  # torch's type: the closure returns a float
+        return self._loss(images, labels).detach()
 
     def _set_learning_rate(self) -> None:
         rate = self.learning_rate(self.epoch + 1, self.step)

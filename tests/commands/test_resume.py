@@ -65,6 +65,19 @@ def test_a_long_run_killed_25_times_ends_equal_to_the_last_bit(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_a_run_of_adamw_along_a_cosine_killed_30_times_ends_equal_to_the_last_bit(tmp_path):
+    """checkpoint_seconds=0.5: checkpoints and kills fall within epochs."""
+    chosen = ("optimizer=adamw", "lr_schedule=cosine", "lr_warmup_epochs=10", "decay.norm=0")
+    arguments = ("epochs=150", *WHOLE[1:-1], "checkpoint_seconds=0.5", *chosen)
+    (whole := tmp_path / "whole").mkdir()
+    assert nc_run(*arguments, cwd=whole).returncode == 0
+    (killed := tmp_path / "killed").mkdir()
+    assert kill_until_complete(arguments, killed, 30, random.Random(30), LONGEST) == 30
+    assert result(only_run(killed)) == result(only_run(whole))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_sweep_killed_twice_ends_complete_and_trains_no_finished_run_again(tmp_path):
     command = (
         "-m",

@@ -42,9 +42,9 @@ def test_what_a_choice_does_not_use_is_null():
         (("decay.bias=x",), "decay.bias=x is not valid: decay.bias must be a number"),
         (("epochs=5", "lr_warmup_epochs=5"), "lr_warmup_epochs=5 leaves no epoch after it, with epochs=5\n"),
         (("lr_warmup_epochs=0.5",), "lr_warmup_epochs=0.5 is not valid: lr_warmup_epochs must be a whole"),
-        (("optimizer=adam", "optimizer.betas=[0.9]"), "optimizer.betas=[0.9] is not valid: optimizer.betas mu"),
+        (("optimizer=adam", "optimizer.betas=[0.9]"), "optimizer.betas=[0.9] is not valid: optimizer"),
         (("optimizer=adam", "optimizer.betas=[0.9,1]"), "optimizer.betas=[0.9,1] is not valid: "),
-        (("optimizer=adam", "optimizer.eps=-1"), "optimizer.eps=-1 is not valid: optimizer.eps must be at le"),
+        (("optimizer=adam", "optimizer.eps=-1"), "optimizer.eps=-1 is not valid: optimizer.eps must be"),
         (
             ("+optimizer.betas=[0.9,0.99]",),
             "optimizer=sgd has no setting optimizer.betas: it is one of adam and adamw\n",

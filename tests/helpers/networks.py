@@ -13,6 +13,7 @@ FAMILIES = {"resnet": resnet, "vgg": vgg, "densenet": densenet}
 DEPTHS: dict[str, tuple[int, ...]] = {
     family: get_args(settings.model_fields["depth"].annotation)
     for family, settings in schema.NETWORKS.items()
+    if family in FAMILIES
 }
 ALL_NETWORKS = [(family, depth) for family, depths in DEPTHS.items() for depth in depths]
 _SETTINGS = {family: settings_of(f"net={family}").net for family in FAMILIES}

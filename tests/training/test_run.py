@@ -13,6 +13,7 @@ from helpers.stops import StopAfter
 
 from nc_runner.columns import TIME_COLUMNS
 from nc_runner.config.identity import identity
+from nc_runner.config.learning_rates import LearningRate
 from nc_runner.errors import DivergedError, RunFolderError, TrainingError
 from nc_runner.runs import record as record_module
 from nc_runner.runs.record import RunWriter, read_run_file
@@ -222,7 +223,7 @@ def test_the_record_says_where_how_and_on_what_a_run_ran(whole):
 
 def test_a_diverged_run_keeps_its_rows(tmp_path, monkeypatch):
     folder = folder_of(tmp_path)
-    monkeypatch.setattr(module.Trainer, "lr_at", lambda self, epoch: 0.1 if epoch < 3 else 1e30)
+    monkeypatch.setattr(LearningRate, "__call__", lambda self, epoch, step: 0.1 if epoch < 3 else 1e30)
     with pytest.raises(DivergedError, match="epoch 3"):
         run(folder)
     record = read_run_file(folder)

@@ -101,13 +101,24 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_others():
     assert without_times(first) != without_times(other)
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        (),
+        ("optimizer=nesterov", "lr_schedule=cosine"),
+        ("optimizer=adam", "decay.bias=0", "decay.norm=0", "lr_schedule=constant"),
+        ("optimizer=adamw", "lr_schedule=cosine", "lr_warmup_epochs=2"),
+    ],
+    ids=" ".join,
+)
 @pytest.mark.parametrize("stop_at", [0, 1, 5, 6, 7, 9, 17, 25])
-def test_a_run_restored_at_any_step_or_measurement_goes_on_to_the_same_bit(stop_at):
+def test_a_run_restored_at_any_step_or_measurement_goes_on_to_the_same_bit(stop_at, optimizer):
     class Stop(Exception):
         pass
 
-    whole = rows_of(trainer_of("epochs=3", "analysis.batch_size=20"))
-    interrupted, calls = trainer_of("epochs=3", "analysis.batch_size=20"), 0
+    overrides = ("epochs=3", "analysis.batch_size=20", *optimizer)
+    whole = rows_of(trainer_of(*overrides))
+    interrupted, calls = trainer_of(*overrides), 0
 
     def on_step():
         nonlocal calls
@@ -122,7 +133,7 @@ def test_a_run_restored_at_any_step_or_measurement_goes_on_to_the_same_bit(stop_
         key: value.copy() if isinstance(value, dict) else value for key, value in interrupted.state().items()
     }
     torch.manual_seed(99)
-    resumed = trainer_of("epochs=3", "analysis.batch_size=20", "seed=0")
+    resumed = trainer_of(*overrides, "seed=0")
     resumed.restore(state)
     assert without_times(listener.rows + rows_of(resumed)) == without_times(whole)
 
