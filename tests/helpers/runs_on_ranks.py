@@ -29,6 +29,12 @@ DROPOUT = (
     "keep_checkpoints=analysed",
 )  # fmt: skip
 SUBSET = (*SMOOTH, "analysis.samples=33", "analysis.batch_size=10", "data.resident=false")
+CHANGED = (
+    *(setting for setting in SMOOTH if "samples_per_class" not in setting),
+    "data.augment=standard", "data.label_noise=0.2", "data.imbalance.kind=step",
+    "data.imbalance.ratio=3", "data.imbalance.minority_classes=4", "data.samples_per_class=24",
+    "analysis.metrics=all",
+)  # fmt: skip
 LOADER = ("data=custom", "data._target_=helpers.runs_on_ranks.digits", "data.mean=[0.5]", "data.std=[0.5]")
 
 
@@ -49,6 +55,8 @@ def runs() -> dict[str, tuple]:
         "whole": ("whole", SMOOTH, StopSignals()),
         "whole with dropout": ("dropout", DROPOUT, StopSignals()),
         "subset": ("subset", SUBSET, StopSignals()),
+        "changed data": ("changed", CHANGED, StopAfter(11)),
+        "changed data, resumed": ("changed", CHANGED, StopSignals()),
         "missing on rank 1": ("missing", (*SMOOTH, *LOADER, "+data.options.wrong=raises"), StopSignals()),
         "other data on rank 1": ("other", (*SMOOTH, *LOADER, "+data.options.wrong=differs"), StopSignals()),
         "damaged": ("damaged", SMOOTH, StopSignals()),

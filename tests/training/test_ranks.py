@@ -48,8 +48,8 @@ def test_only_rank_0_touches_the_folder_and_prints(ranks):
     names = {path.name for path in (out / "whole").iterdir()}
     assert names == {"metrics.csv", "run.json", "checkpoint.pt", "nc-run.log"}
     assert (
-        printed.count("2 ranks, each with 10 of the 20 images of a step\n") == 4
-    )  # whole, subset, diverged, left
+        printed.count("2 ranks, each with 10 of the 20 images of a step\n") == 6
+    )  # whole, subset, changed data twice, diverged, left
     assert printed.count("images of a step; batch norm sees 10") == 3  # dropout, stopped, resumed
     record = read_run_file(out / "whole")
     assert (record["state"], record["processes"]) == ("complete", [{"from_epoch": 0, "processes": 2}])
@@ -67,6 +67,19 @@ def test_a_streamed_subset_gives_the_rows_of_one_process_with_resident_images(ra
     execute(settings_of(*script.SUBSET, "data.resident=true"), tmp_path, StopSignals())
     two, one = (rows_of(f).drop(columns="mse_residual") for f in (ranks[0] / "subset", tmp_path))
     pd.testing.assert_frame_equal(two, one, rtol=1e-9, atol=1e-12)
+
+
+def test_augmented_noisy_and_imbalanced_data_give_the_rows_of_one_process_also_after_a_stop(ranks, tmp_path):
+    """Whatever a rank sees of a batch is what one process sees: crops are drawn for the whole batch."""
+    out, ends, _ = ranks
+    assert ends["changed data"] == [["StopRequested", "SIGTERM"]] * 2
+    assert ends["changed data, resumed"] == [["complete", ""]] * 2
+    execute(settings_of(*script.CHANGED), tmp_path, StopSignals())
+    record, alone = read_run_file(out / "changed"), read_run_file(tmp_path)
+    for key in ("class_counts", "label_noise", "augment", "data_fingerprint"):
+        assert record[key] == alone[key]
+    two, one = (rows_of(folder).drop(columns="mse_residual") for folder in (out / "changed", tmp_path))
+    pd.testing.assert_frame_equal(two, one, rtol=1e-8, atol=1e-11)
 
 
 @pytest.mark.parametrize(
