@@ -29,7 +29,9 @@ def build(
 
 def custom(path: str, **settings: Any) -> schema.CustomNetwork:
     """The settings of a custom network."""
-    return schema.CustomNetwork.model_validate({"_target_": path, "name": "custom", **settings})
+    return schema.CustomNetwork.model_validate(
+        {"_target_": path, "name": "custom", "weights": None, **settings}
+    )
 
 
 def on_meta(family: str, depth: int, classes: int = 10, size: int = 32, **settings: Any) -> nn.Module:
