@@ -54,9 +54,8 @@ _CORE = (
     Column("lr", "learning rate of the epoch's last step", nan="epoch is 0: there was no step yet"),
     Column("train_loss", "the chosen loss, over the measured train images in eval mode: all, or "
            "`analysis.samples`"),
-    Column("train_loss_regularized", "with the penalty of weight decay",
-           "train_loss + sum over all parameters of wd/2 · their squares, each with its own wd: "
-           "`weight_decay`, or that of `decay`",
+    Column("train_loss_regularized", "with the penalty of weight decay; wd is `weight_decay`, or for some "
+           "parameters that of `decay`", "train_loss + sum over all parameters of wd/2 · their squares",
            nan="weight decay is no part of an objective: decoupled (`adamw`), or of a custom optimizer"),
     Column("train_accuracy", "share of train images classified right"),
     Column("test_loss", "the chosen loss, over the measured test images in eval mode: all, or at most "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 
 import yaml
 
+from nc_runner.config.fields import Group
+from nc_runner.config.loss_schema import LOSSES
+from nc_runner.config.optimizer_schema import OPTIMIZERS
 from nc_runner.config.schema import NETWORKS
 from nc_runner.config.validation import GROUPS, leaves, shown
 
@@ -49,12 +52,22 @@ def show() -> None:
     for key, value in _leaves(values, ""):
         if key in meanings and key not in _SET_BY_OTHERS:
             _print_setting(f"{key}={shown(value)}", meanings[key])
-    print("\nsettings of the networks (net.name names the network in figures and folders):")
-    for family, network in NETWORKS.items():
-        for key, field in leaves(network, "net."):
-            if key not in ("net._target_", "net.name"):
-                _print_setting(f"{key}  ({family})", str(field.description))
+    print("\nsettings of some networks, losses and optimizers:")
+    for group, kinds in (("net", NETWORKS), ("loss", LOSSES), ("optimizer", OPTIMIZERS)):
+        _print_choices(group, kinds)
     print(f"\n{FLAGS}", end="")
+
+
+def _print_choices(group: str, kinds: Mapping[str, type[Group]]) -> None:
+    """The settings that some of a group's choices have, with the names of these."""
+    owners: dict[tuple[str, str], list[str]] = {}
+    for name, kind in kinds.items():
+        for key, field in leaves(kind, f"{group}."):
+            if key not in (f"{group}._target_", f"{group}.name"):
+                owners.setdefault((key, str(field.description)), []).append(name)
+    for (key, meaning), names in owners.items():
+        if len(names) < len(kinds):
+            _print_setting(f"{key}  ({', '.join(names)})", meaning)
 
 
 def _print_setting(name: str, meaning: str) -> None:

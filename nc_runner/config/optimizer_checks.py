@@ -18,7 +18,7 @@ def _check_momentum(training: Training) -> None:
     name, momentum = training.optimizer.target, training.momentum
     if name not in OPTIMIZERS:
         return
-    if name in ("adam", "adamw", "lbfgs"):
+    if name not in ("sgd", "nesterov"):
         if momentum is not None:
             raise _unused("momentum", momentum, f"optimizer={name}", "optimizer=sgd or nesterov")
     elif momentum is None:

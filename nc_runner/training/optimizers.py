@@ -170,5 +170,5 @@ def _problem(made: object, *, several: bool) -> str:
         return "has no weight decay for each group of parameters\nleave decay.head, bias and norm out"
     closure = inspect.signature(type(made).step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
-        return "evaluates the loss several times in a step, which training does not support"
+        return "evaluates the loss several times in a step, which optimizer=lbfgs alone may do"
     return ""

@@ -20,6 +20,8 @@ resolvers.register()
         ["lr_milestones=[1/3],[10,20]", "epochs=range(10,13)"],
         ["net=custom", "net._target_=my.Net", "+net.width=3,4"],
         ["lr=0.1", "lr=0.3,0.4", "++momentum=0.5,0.6"],
+        ["optimizer=sgd,adam,adamw", "lr_schedule=step,cosine", "decay.head=null,0.01"],
+        ["optimizer=adamw,sgd", "lr=0.02,0.05"],
         ["data.name=a,b", "analysis.metrics=core,all,[nc1_cdnv]"],
     ],
 )

@@ -193,7 +193,9 @@ def test_help_version_and_errors_do_not_import_torch(arguments, tmp_path):
 
 def test_help_names_groups_options_settings_and_examples(tmp_path):
     page = nc_run("--help", cwd=tmp_path).stdout
-    for word in ("resnet18", "densenet40", "cifar10", "mse", "experiment", "epochs=350", "weight_decay=5e-4"):
+    words = ("resnet18", "densenet40", "cifar10", "mse", "experiment", "epochs=350", "weight_decay=5e-4")
+    choices = ("net.head_width  (vgg)", "loss.label_smoothing  (ce)", "optimizer.betas  (adam, adamw)")
+    for word in (*words, *choices):
         assert word in page
     assert page.count("  nc-run ") >= 3
 
