@@ -27,6 +27,7 @@ def test_recorded_settings_are_those_of_the_run(recorded):
     [
         ("precision",), ("net", "head_width"), ("analysis", "custom"), ("rank_timeout_seconds",),
         ("launcher",), ("launcher", "hours"), ("sweep",), ("data", "workers"),
+        ("optimizer",), ("decay",), ("decay", "head"), ("lr_schedule",), ("lr_warmup_epochs",),
     ],
     ids=".".join,
 )  # fmt: skip
