@@ -211,6 +211,8 @@ def test_a_simplex_etf_is_collapsed_whatever_its_size(num_classes, extra, seed, 
         "nc3_cosine",
         "nc3_subspace_angle",
         "rank",
+        "effective_rank",
+        *(n for n in find_measures() if n.startswith(("minority", "majority"))),
         *(n for n in find_measures() if "norm" in n),
     }
     measured = wider_metrics(stats, W, b)
@@ -218,3 +220,4 @@ def test_a_simplex_etf_is_collapsed_whatever_its_size(num_classes, extra, seed, 
     assert measured["nc3_cosine"] == pytest.approx(1)
     assert measured["nc3_subspace_angle"] == pytest.approx(1)
     assert measured["rank"] == num_classes - 1
+    assert measured["effective_rank"] == pytest.approx(num_classes - 1)

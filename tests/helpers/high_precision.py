@@ -151,10 +151,39 @@ def wider_metrics(sample):
         "nc3_uniform_duality": _variance(products, unbiased=True),
         "nc3_subspace_angle": mpmath.fsum(cosines) / (C - 1),
         "bias_collapse": _frobenius(W * sample.global_mean.T + sample.b),
+        "effective_rank": _effective_rank(sample.within + sample.between),
+        **_minority(sample),
         "weight_norm": _frobenius(W),
         "means_norm": _frobenius(M),
         "global_mean_norm": _frobenius(sample.global_mean),
         "bias_norm": _frobenius(sample.b),
+    }
+
+
+def _effective_rank(total):
+    shares = [value / _trace(total) for value in mpmath.eigsy(total, eigvals_only=True)]
+    return mpmath.exp(-mpmath.fsum(p * mpmath.log(p) for p in shares if p > ZERO))
+
+
+def _minority(sample):
+    """Angles and norms of the classes below the geometric mean of the largest and the smallest."""
+    counts = [H.rows for H in sample.classes]
+    few = [c for c in range(sample.C) if counts[c] ** 2 < min(counts) * max(counts)]
+    many = [c for c in range(sample.C) if few and c not in few]
+
+    def angle(rows, chosen):
+        pairs = [(_row(rows, c), _row(rows, d)) for c in chosen for d in chosen if c < d]
+        cosines = [_dot(a, b) / _frobenius(a) / _frobenius(b) for a, b in pairs]
+        return _mean(cosines) if cosines else mpmath.nan
+
+    norms = _norms(sample.W)
+    sizes = [_mean([norms[c] for c in chosen]) if chosen else mpmath.nan for chosen in (few, many)]
+    return {
+        "minority_angle": angle(sample.M, few),
+        "majority_angle": angle(sample.M, many),
+        "minority_angle_classifier": angle(sample.W, few),
+        "majority_angle_classifier": angle(sample.W, many),
+        "minority_ratio": sizes[0] / sizes[1],
     }
 
 
