@@ -68,7 +68,7 @@ class UFM(Network):
     """Unconstrained features, for ``data=ufm`` alone: see :mod:`nc_runner.networks.ufm`."""
 
     features: int = setting("P, the number of features", ge=1)
-    samples_per_class: int = passive("set from data.options", ge=1)
+    class_size: int = passive("samples of each class, set from data.options", ge=1)
     dtype: Literal["float32", "float64"] = setting("of features, classifier and training", neutral="float32")
 
 

@@ -32,9 +32,7 @@ class UnconstrainedFeatures(nn.Module):
 
 
 def ufm(
-    features: int, samples_per_class: int, dtype: str, num_classes: int, in_channels: int, image_size: int
+    features: int, class_size: int, dtype: str, num_classes: int, in_channels: int, image_size: int
 ) -> UnconstrainedFeatures:
-    """The model for so many samples of each class; the last two arguments are those of ``data=ufm``."""
-    return UnconstrainedFeatures(
-        num_classes * samples_per_class, features, num_classes, getattr(torch, dtype)
-    )
+    """The model for ``class_size`` samples of each class, for the images of ``data=ufm``."""
+    return UnconstrainedFeatures(num_classes * class_size, features, num_classes, getattr(torch, dtype))

@@ -142,9 +142,12 @@ def test_a_failing_run_of_a_sweep_does_not_stop_the_others_and_is_not_trained_ag
         (("-m", "lr=0.1,-1"), "lr=-1 is not valid: lr must be above 0"),
         (("-m", "net=resnet8,resnett20"), "did you mean resnet20?"),
         (("experiment=nothing",), "experiment=nothing: there is no such option"),
-        (("+optimizer=adam",), "there is no setting optimizer"),
+        (("+optimizer=adam",), "optimizer has a choice already, which + cannot add to"),
         (("++loss.label_smoothing=0.1",), "loss=mse has no setting loss.label_smoothing: it is one of ce"),
-        (("-m", "lr=0.1", "+data.augment=true,false"), "there is no setting data.augment"),
+        (
+            ("-m", "lr=0.1", "+data.augment=none,crop"),
+            "data.augment is a setting already, which + cannot add",
+        ),
         (("net.head_width=64",), "it is one of vgg"),
         (
             ("loss=custom", "loss._target_=torch.nn.functional.cross_entropy", "+loss.eps=1"),

@@ -27,7 +27,7 @@ from nc_runner.networks import build_network, vgg
 CONFIG_FILES = sorted(
     path.stem
     for path in (Path(nc_runner.conf.__file__).parent / "net").glob("*.yaml")
-    if path.stem != "custom"
+    if path.stem not in ("custom", "ufm")
 )
 
 

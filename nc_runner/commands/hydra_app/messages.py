@@ -37,6 +37,8 @@ def explain(error: BaseException) -> str:
         group = key.removeprefix("override ").lstrip("+").replace("=", ":").partition(":")[0]
         if group in GROUPS:  # it was given as +GROUP=NAME
             return f"{group} has a choice already, which + cannot add to\nchoose another as {group}=NAME"
+        if group in known_settings():
+            return f"{group} is a setting already, which + cannot add\ngive it as {group}=VALUE"
         near = nearest(key, (*GROUPS, *known_settings()))
         return f"there is no group {key}{near}\nthe groups: {', '.join(GROUPS)}"
     return " ".join(str(error).split())
