@@ -2,9 +2,10 @@
 
     python scripts/bench.py [PART ...] [--json FILE] [--quick] [--threads N] [--device DEVICE]
 
-Parts: metrics, analysis, train, memory, pipeline, start, scale (these by default), fidelity. Each ends with a
-table of measured values and their targets. docs/benchmarks.md describes how they are measured. Times are
-medians of at least five rounds in which all ways take turns; run nothing else on the machine meanwhile.
+Parts: metrics, analysis, train, memory, pipeline, start, scale (these by default), features_file, fidelity.
+Each ends with a table of measured values and their targets. docs/benchmarks.md describes how they are
+measured. Times are medians of at least five rounds in which all ways take turns; run nothing else on the
+machine meanwhile.
 Whether two commits give the same numbers is another question: scripts/compare_rows.py answers it.
 """
 
@@ -31,7 +32,7 @@ import nc_runner
 from nc_runner.distributed.torchrun import place
 from nc_runner.training.devices import choose_device, device_name, keep_freed_memory
 
-PARTS = ("metrics", "analysis", "train", "memory", "pipeline", "start", "scale", "fidelity")
+PARTS = ("metrics", "analysis", "train", "memory", "pipeline", "start", "scale", "features_file", "fidelity")
 DEFAULT = PARTS[:7]
 
 
