@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nc_runner.columns import WIDER_COLUMNS, metric_columns
-from nc_runner.config.validation import shown
 from nc_runner.errors import RunFolderError
 from nc_runner.runs.flows import is_flow
 from nc_runner.runs.reader import Run, find_runs, read_record, read_run
-from nc_runner.runs.settings import completed, passive_settings
+from nc_runner.runs.varying import CELL, Varying
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FIRST = ("run", "state", "loss", "net", "data", "seed")  # the first columns of the table
-_IN_FIRST = {"loss.name": "loss", "net.name": "net", "data.name": "data", "seed": "seed"}  # setting: column
 AnyPath = str | os.PathLike[str]
 
 
@@ -100,56 +98,17 @@ def _rows(runs: Sequence[Run]) -> pd.DataFrame:
 
 def _about(runs: Sequence[Run], taken: set[str]) -> list[dict[str, Any]]:
     """For each run the columns that are equal in all its rows; ``taken`` are the names of the others."""
-    settings = [dict(_flat(completed(run.settings, passive=False))) for run in runs]
-    keys = _differing(settings)
-    named = {key: f"run_{key}" if key in taken or key in FIRST else key for key in keys}
+    varying = Varying(runs)
+    named = {key: f"run_{key}" if key in taken or key in FIRST else key for key in varying.keys}
     return [
         {
             "run": _shortest(run.folder),
             "state": run.state,
-            **{column: _cell(values.get(key)) for key, column in _IN_FIRST.items()},
-            **{named[key]: _cell(values.get(key)) for key in keys},
+            **{column: varying.value(run, key) for key, column in CELL.items()},
+            **{column: varying.value(run, key) for key, column in named.items()},
         }
-        for run, values in zip(runs, settings, strict=True)
+        for run in runs
     ]
-
-
-def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys of the settings that identify a run and are not the same in all, in the order of the record.
-
-    Those that are among the first columns are left out, and ``_target_`` where the name says as much.
-    """
-    passive = passive_settings()
-    keys = dict.fromkeys(key for values in settings for key in values)
-    differing = []
-    for key in keys:
-        if key in passive or key in _IN_FIRST or len({_identity(values, key) for values in settings}) == 1:
-            continue
-        if key.endswith("._target_"):
-            name = key.replace("_target_", "name")
-            pairs = {(_identity(values, name), _identity(values, key)) for values in settings}
-            if len({name for name, _ in pairs}) == len(pairs):
-                continue
-        differing.append(key)
-    return differing
-
-
-def _identity(values: Mapping[str, Any], key: str) -> tuple[bool, str | float | None]:
-    value = _cell(values.get(key))
-    return isinstance(value, bool), value  # 1 == True, but not here
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _cell(value: Any) -> str | float | None:
-    """A plain value: a list as it is written on the command line."""
-    return value if value is None or isinstance(value, (str, int, float)) else shown(value)
 
 
 def _shortest(folder: Path) -> str:

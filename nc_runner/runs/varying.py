@@ -1,0 +1,203 @@
+"""In which settings runs differ, and what to call them: names of settings, texts of values. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from nc_runner.config.validation import known_settings, shown
+from nc_runner.config.values import nearest
+from nc_runner.errors import ConfigError
+from nc_runner.runs.reader import Record
+from nc_runner.runs.settings import completed, passive_settings
+
+Cell: TypeAlias = "str | int | float | bool | None"  # a setting as a table has it
+
+# What every run has; tables have columns of their own for these.
+CELL = {"loss.name": "loss", "net.name": "net", "data.name": "data", "seed": "seed"}
+_TARGET = "._target_"
+
+
+class Varying:
+    """The settings of ``records`` and those in which they differ.
+
+    Settings that cannot change a run's numbers, such as ``device``, do not count. Older records have the
+    neutral value of a setting that came after them. ``keys``: the dotted keys of the settings that differ,
+    in the order of the record, without network, data set, loss and seed.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        read = _Reader()
+        self._settings = {record: read.settings(record) for record in records}
+        self._passive = passive_settings()
+        self.keys = tuple(self._differing(key for key in self._all_keys() if key not in CELL))
+        self._headings: dict[str, str] = {}
+        self._texts: dict[str, dict[Hashable, str]] = {}
+
+    def value(self, record: Record, key: str) -> Cell:
+        """A setting of one run by its dotted key: a list as it is written on the command line."""
+        return plain(self._settings[record].get(key))
+
+    def identity(self, record: Record, keys: Iterable[str]) -> Hashable:
+        """Equal for runs that do not differ in ``keys``."""
+        return tuple(_typed(self._settings[record].get(key)) for key in keys)
+
+    def differing(self, records: Sequence[Record], among: Iterable[str] | None = None) -> list[str]:
+        """Those of the keys (``among``; all that vary by default) in which these ``records`` differ."""
+        keys = self.keys if among is None else among
+        return [key for key in keys if len({self.identity(record, (key,)) for record in records}) > 1]
+
+    def heading(self, key: str) -> str:
+        """A short name: ``weight_decay``; the last two words where another setting has the last one too."""
+        if not self._headings:
+            keys = dict.fromkeys((*self._all_keys(), *known_settings()))
+            every = {_spoken(key) for key in keys}
+            for name in keys:
+                short = (end for end in _endings(_spoken(name)) if sum(_ends(o, end) for o in every) == 1)
+                self._headings[name] = next(short, name)
+        return self._headings.get(key, key)
+
+    def text(self, record: Record, key: str) -> str:
+        """The value of a setting in words; different values of a setting have different words."""
+        return self._values(key)[_typed(self._settings[record].get(key))]
+
+    def label(self, record: Record, keys: Iterable[str] | None = None) -> str:
+        """Such as ``lr 0.1, weight_decay 0.001``: runs that differ in ``keys`` have different labels."""
+        chosen = self.keys if keys is None else keys
+        return ", ".join(f"{self.heading(key)} {self.text(record, key)}" for key in chosen)
+
+    def find(self, name: str) -> str:
+        """The dotted key that a user means by ``name``: ``weight_decay``, ``ratio``, ``loss``.
+
+        Raises ConfigError where no run has such a setting, or several settings are called so.
+        """
+        keys = self._all_keys()
+        aliases = {short: key for key, short in CELL.items()}
+        if name in aliases:
+            return aliases[name]
+        if name in keys:
+            return name
+        found = [key for key in keys if _ends(_spoken(key), name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ConfigError(f"{name} is not clear: give one of {', '.join(found)}")
+        names = dict.fromkeys((*aliases, *keys, *(_spoken(key).rpartition(".")[2] for key in keys)))
+        raise ConfigError(
+            f"no run has a setting {name}{nearest(name, tuple(names))}\n"
+            "give a key as on nc-run's command line, such as lr, weight_decay or net.depth"
+        )
+
+    def _all_keys(self) -> list[str]:
+        every = dict.fromkeys(key for settings in self._settings.values() for key in settings)
+        return [key for key in every if key not in self._passive]
+
+    def _differing(self, keys: Iterable[str]) -> Iterator[str]:
+        """Those that are not the same in all; not ``_target_`` where the name says as much."""
+        records = list(self._settings)
+        for key in self.differing(records, keys):
+            if key.endswith(_TARGET):
+                name = key.replace("_target_", "name")
+                pairs = {self.identity(record, (name, key)) for record in records}
+                if len({self.identity(record, (name,)) for record in records}) == len(pairs):
+                    continue
+            yield key
+
+    def _values(self, key: str) -> dict[Hashable, str]:
+        if key not in self._texts:
+            values = [settings.get(key) for settings in self._settings.values()]
+            self._texts[key] = texts({_typed(value): value for value in values})
+        return self._texts[key]
+
+
+def texts(values: Mapping[Hashable, Any]) -> dict[Hashable, str]:
+    """Words for different values, all different: numbers with as few digits as that takes.
+
+    >>> list(texts({1: 0.1, 2: 0.01842669, 3: None, 4: "null", 5: True}).values())
+    ['0.1', '0.01843', 'null', "'null'", 'true']
+    """
+    for digits in (4, 6, 17):
+        found = {key: _written(value, digits) for key, value in values.items()}
+        if len(set(found.values())) == len(found):
+            break
+    return found
+
+
+def plain(value: Any) -> Cell:
+    """A plain value: a list, or what is nested, as it is written on the command line."""
+    return value if value is None or isinstance(value, (str, int, float)) else shown(value)
+
+
+class _Reader:
+    """Reads the settings of records, and completes those that lack some: which ones do is found out once."""
+
+    def __init__(self) -> None:
+        self._whole: set[Hashable] = set()
+
+    def settings(self, record: Record) -> dict[str, Any]:
+        flat = dict(_flat(record.settings))
+        shape = (*flat, *(str(value) for key, value in flat.items() if key.endswith(_TARGET)))
+        if shape in self._whole:
+            return flat
+        whole = dict(_flat(completed(record.settings, passive=False)))
+        if whole == flat:
+            self._whole.add(shape)
+        return whole
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _typed(value: Any) -> Hashable:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return "number" if number else type(value).__name__, plain(value)  # 1 == True, but not here
+
+
+def _spoken(key: str) -> str:
+    """``optimizer._target_`` is called ``optimizer``."""
+    return key.removesuffix(_TARGET)
+
+
+def _endings(key: str) -> Iterator[str]:
+    parts = key.split(".")
+    for count in range(1, len(parts) + 1):
+        yield ".".join(parts[-count:])
+
+
+def _ends(key: str, ending: str) -> bool:
+    return key == ending or key.endswith(f".{ending}")
+
+
+def _written(value: Any, digits: int) -> str:
+    """A value in words that no value of another type has."""
+    if isinstance(value, float):
+        return f"{value:.{digits}g}" if digits < 17 else repr(value)
+    if not isinstance(value, str):
+        return _printable(shown(value))
+    text = _printable(value)
+    return f"'{text}'" if _like_another(text) else text
+
+
+def _printable(text: str) -> str:
+    """Escapes what breaks a line, hides or reverses text, and the backslash: different texts stay so."""
+    return "".join(letter if letter.isprintable() and letter != "\\" else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+def _like_another(text: str) -> bool:
+    """Whether a text looks like a value of another type, or is quoted: then it is quoted."""
+    if text in ("null", "true", "false", "") or text.startswith(("'", "[", "{")) or ", " in text:
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

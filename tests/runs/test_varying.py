@@ -1,0 +1,83 @@
+"""In which settings runs differ, and what to call them."""
+
+import copy
+
+import pytest
+from helpers.settings import settings_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nc_runner.errors import ConfigError
+from nc_runner.runs.reader import Record
+from nc_runner.runs.varying import Varying
+
+PLAIN = settings_of().model_dump(mode="json", by_alias=True)
+
+
+def record(**changes):
+    """A record with the default settings but for ``changes``: dotted keys, with __ for a dot."""
+    content = copy.deepcopy(PLAIN)
+    for key, value in changes.items():
+        *groups, last = key.split("__")
+        place = content
+        for group in groups:
+            place = place[group]
+        place[last] = value
+    return Record({"settings": content})
+
+
+def test_what_differs_is_found_and_called_by_its_short_name():
+    records = [record(lr=0.1, weight_decay=w, seed=s) for w in (1e-3, 5e-4) for s in (0, 1)]
+    varying = Varying(records)
+    assert varying.keys == ("weight_decay",)
+    assert [varying.label(one) for one in records[::2]] == ["weight_decay 0.001", "weight_decay 0.0005"]
+
+
+def test_what_cannot_change_numbers_does_not_count():
+    assert Varying([record(device="cpu"), record(device="cuda")]).keys == ()
+
+
+def test_a_short_name_is_unique_among_all_settings():
+    varying = Varying([record(), record(decay__norm=0.0, data__augment="standard")])
+    assert [varying.heading(key) for key in varying.keys] == ["norm", "augment"]
+    assert varying.heading("data.imbalance.ratio") == "ratio"
+    assert varying.heading("analysis.batch_size") == "analysis.batch_size"
+
+
+def test_numbers_have_as_few_digits_as_tell_them_apart():
+    records = [record(lr=0.018423487), record(lr=0.1)]
+    assert [Varying(records).text(one, "lr") for one in records] == ["0.01842", "0.1"]
+    close = [record(lr=0.018423487), record(lr=0.018423488)]
+    assert [Varying(close).text(one, "lr") for one in close] == ["0.018423487", "0.018423488"]
+
+
+def test_a_name_is_found_by_its_end_and_an_unknown_one_is_an_error():
+    varying = Varying([record()])
+    assert varying.find("ratio") == "data.imbalance.ratio"
+    assert varying.find("loss") == "loss.name"
+    assert varying.find("optimizer") == "optimizer._target_"
+    with pytest.raises(ConfigError, match="weight_decya.*did you mean.*weight_decay"):
+        varying.find("weight_decya")
+    with pytest.raises(ConfigError, match=r"name is not clear: give one of net\.name, data\.name"):
+        varying.find("name")
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.floats(allow_nan=False), st.text(max_size=20),
+    st.sampled_from(["null", "true", "0.1", "1e3", "[1,2]", "'x'", "x", "\x1b[31m", "a\nb", "\\n", "\u202e"]),
+    st.lists(st.integers(0, 3), max_size=3), st.lists(st.text(max_size=3), max_size=2),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=2, max_size=6))
+def test_runs_with_different_settings_have_different_labels_of_one_line(pairs):
+    records = [Record({"settings": {"net": {"options": {"a": a}}, "data": {"b": b}}}) for a, b in pairs]
+    varying = Varying(records)
+    labels = {}
+    for one in records:
+        label = varying.label(one)
+        assert label.isprintable()
+        labels.setdefault(label, set()).add(varying.identity(one, varying.keys))
+    assert all(len(found) == 1 for found in labels.values())
+    assert len(labels) == len({varying.identity(one, varying.keys) for one in records})
