@@ -56,14 +56,15 @@ def test_a_name_is_found_by_its_end_and_an_unknown_one_is_an_error():
     assert varying.find("ratio") == "data.imbalance.ratio"
     assert varying.find("loss") == "loss.name"
     assert varying.find("optimizer") == "optimizer._target_"
-    with pytest.raises(ConfigError, match="weight_decya.*did you mean.*weight_decay"):
+    with pytest.raises(ConfigError, match=r"weight_decya.*did you mean.*weight_decay"):
         varying.find("weight_decya")
     with pytest.raises(ConfigError, match=r"name is not clear: give one of net\.name, data\.name"):
         varying.find("name")
 
 
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.floats(allow_nan=False), st.text(max_size=20),
+    st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.floats(allow_nan=False),
+    st.text(max_size=20),
     st.sampled_from(["null", "true", "0.1", "1e3", "[1,2]", "'x'", "x", "\x1b[31m", "a\nb", "\\n", "\u202e"]),
     st.lists(st.integers(0, 3), max_size=3), st.lists(st.text(max_size=3), max_size=2),
 )  # fmt: skip
