@@ -52,15 +52,13 @@ _CORE = (
     Column("epoch", "epochs done: the row describes the network after that epoch; 0: at initialisation, "
            "before the first step"),
     Column("lr", "learning rate of the epoch's last step", nan="epoch is 0: there was no step yet"),
-    Column("train_loss", "the chosen loss, over the measured train images in eval mode: all, or "
-           "`analysis.samples`"),
-    Column("train_loss_regularized", "with the penalty of weight decay; wd is `weight_decay`, or for some "
-           "parameters that of `decay`", "train_loss + sum over all parameters of wd/2 · their squares",
+    Column("train_loss", "the chosen loss, over the measured train samples in eval mode"),
+    Column("train_loss_regularized", "with the penalty of weight decay; wd is the weight decay of each "
+           "parameter", "train_loss + sum over all parameters of wd/2 · their squares",
            nan="weight decay is no part of an objective: decoupled (`adamw`), or of a custom optimizer"),
-    Column("train_accuracy", "share of train images classified right"),
-    Column("test_loss", "the chosen loss, over the measured test images in eval mode: all, or at most "
-           "`analysis.samples`"),
-    Column("test_accuracy", "share of test images classified right"),
+    Column("train_accuracy", "share of train samples classified right"),
+    Column("test_loss", "the chosen loss, over the measured test samples in eval mode"),
+    Column("test_accuracy", "share of test samples classified right"),
     Column("nc1", "variability within the classes, in the directions of the class means",
            "Tr(Sigma_W Sigma_B^+) / C", f"{_PHD}; {_HPD}", "0", _MEANS),
     Column("nc2_equinorm_means", "spread of the norms of the class means",
@@ -77,12 +75,12 @@ _CORE = (
            "mean over pairs of abs(cos(w_c, w_c') + 1/(C-1))", _PHD, "0", _ROWS),
     Column("nc3_self_duality", "distance between classifier and class means, both at unit norm",
            "‖W/‖W‖ - M^T/‖M‖‖², Frobenius norms", _PHD, "0", f"{_MEANS}; W = 0"),
-    Column("nc4_ncc_mismatch", "share of train images whose nearest class mean is not the predicted class",
+    Column("nc4_ncc_mismatch", "share of train samples whose nearest class mean is not the predicted class",
            "argmax_c (W h + b)_c != argmin_c ‖h - mu_c‖", f"{_PHD}; {_HPD}", "0"),
-    Column("test_nc4_ncc_mismatch", "the same share of test images, with the train set's class means",
+    Column("test_nc4_ncc_mismatch", "the same share of test samples, with the train set's class means",
            "argmax_c (W h + b)_c != argmin_c ‖h - mu_c‖", _PHD, "0"),
-    Column("mse_total", "L, the ridge MSE loss of the classifier, measured on the train images; with "
-           "`loss.target=M` its targets are M y",
+    Column("mse_total", "L, the ridge MSE loss of the classifier, measured on the train samples; its "
+           "targets are M y where the loss asks M of the true class",
            "1/2 Ave ‖W h + b - y‖² + ridge/2 (‖W‖² + ‖b‖²)", _HPD, nan=_NO_RIDGE),
     Column("mse_ls", "L of the least-squares classifier V_LS of the same features; it has a bias where the "
            "layer has one", "mse_nc1 + mse_nc23", _HPD, nan=_NO_RIDGE),
@@ -94,7 +92,7 @@ _CORE = (
            "1/2 Tr((V - V_LS) (Ave [h; 1][h; 1]^T + ridge I) (V - V_LS)^T)", _HPD, "0", _NO_RIDGE),
     Column("mse_residual", "what the terms leave of the total: rounding only",
            "mse_total - (mse_nc1 + mse_nc23 + mse_perp)", "", "0", _NO_RIDGE),
-    Column("ridge", "lambda of the decomposition: `analysis.ridge`; that of W, where the bias has another",
+    Column("ridge", "lambda of the decomposition; that of W, where the bias has another",
            nan=_NO_RIDGE),
 )  # fmt: skip
 _SNR = Column("snr_j", "signal-to-noise spectrum, j = 1 ... C-1, largest first; inf where classes differ and "
@@ -151,9 +149,9 @@ _WIDER = (
            "share with argmin_c ‖h - mu_c‖ = label", _PHD, "train_accuracy", needs="train features"),
     Column("test_ncc_accuracy", "accuracy of the nearest of the train set's class means on the test set",
            "share with argmin_c ‖h - mu_c‖ = label", _PHD, "test_accuracy", needs="test features"),
-    Column("nc5_ood_orthogonality", "angles of the class means, not centred, with the mean feature of other "
-           "data: `analysis.ood`", "mean over c of abs(cos(mu_c, mean feature))", "Ammar et al. 2024", "0",
-           f"{_EMPTY}; a mean is 0", needs="out-of-distribution features"),
+    Column("nc5_ood_orthogonality", "angles of the class means, not centred, with the mean feature of "
+           "out-of-distribution data", "mean over c of abs(cos(mu_c, mean feature))", "Ammar et al. 2024",
+           "0", f"{_EMPTY}; a mean is 0", needs="out-of-distribution features"),
     Column("test_nc1", "nc1 of the test set's features and their own class means",
            "Tr(Sigma_W Sigma_B^+) / C", _PHD, "0 if collapse generalises", _MEANS, needs="test features"),
     Column("test_nc1_cdnv", "nc1_cdnv of the test set's features and their own class means",

@@ -57,6 +57,13 @@ def test_every_column_has_one_entry():
             describe(name)
 
 
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in ("epoch", "lr")])
+def test_a_meaning_holds_for_any_model_and_features_whether_images_or_tokens(name):
+    """Tables of nc_runner.measure print it, where there are neither images nor settings of nc-run."""
+    assert "image" not in describe(name).meaning
+    assert "`" not in describe(name).meaning
+
+
 def test_metrics_md_is_what_the_registry_prints():
     text = DOCS.read_text(encoding="utf-8")
     assert with_tables(text) == text, "run: python -m nc_runner.columns docs/metrics.md"

@@ -61,7 +61,7 @@ class Sources:
         self.settings = list(settings)
         self.device = choose_device(chosen.device, Place())
         set_threads(chosen.threads, self.device, 1)
-        self.custom: dict[str, CustomMetric] = find_custom_metrics(_pairs(chosen.custom))
+        self.custom: dict[str, CustomMetric] = find_custom_metrics(_pairs(chosen.custom), "--custom ")
         self.metrics = chosen.metrics[0] if len(chosen.metrics) == 1 else chosen.metrics
         self.batch_size = chosen.batch_size or BATCH_SIZE
         self.ridge = None if chosen.ridge is None else number_or_name(chosen.ridge)

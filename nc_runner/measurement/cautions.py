@@ -1,11 +1,13 @@
-"""What to beware of in a measurement: few samples, classes without samples, coarse features."""
+"""What to beware of in a measurement: few samples, labels not shifted, coarse features."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from nc_runner.collapse import ClassStatistics
 from nc_runner.collapse.metrics import principal_directions
+from nc_runner.measurement.batches import IGNORED, Batch
 
 BIAS_TO_TELL = 0.05  # a share of NC1
 
@@ -61,6 +63,22 @@ def cautions(stats: ClassStatistics) -> list[str]:
             "spectrum may be infinite"
         )
     return found
+
+
+def unshifted(batch: Batch) -> list[str]:
+    """What to beware of in token labels that are the inputs themselves, of a batch measured without shift."""
+    labels = batch.labels
+    if labels is None or labels.ndim < 2 or not bool((counted := labels != IGNORED).any()):
+        return []
+    for tokens in (*batch.args, *batch.kwargs.values()):
+        if (
+            isinstance(tokens, Tensor)
+            and not tokens.is_floating_point()
+            and tokens.shape == labels.shape
+            and bool((tokens == labels.to(tokens.device))[counted.to(tokens.device)].all())
+        ):
+            return ["labels look like the input ids themselves: shift=True measures next-token prediction"]
+    return []
 
 
 def coarse(dtype: torch.dtype, which: str = "the model computes in") -> list[str]:

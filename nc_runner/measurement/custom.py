@@ -16,18 +16,23 @@ from nc_runner.errors import ConfigError, TrainingError
 CustomMetric = Callable[[ClassStatistics, Tensor, Tensor | None], SupportsFloat]
 
 
-def find_custom_metrics(custom: Mapping[str, str]) -> dict[str, CustomMetric]:
+def find_custom_metrics(
+    custom: Mapping[str, str], setting: str = "analysis.custom."
+) -> dict[str, CustomMetric]:
     """The callables by column, from their paths by column.
+
+    Args:
+        setting: what the messages put before a column's name.
 
     Raises ConfigError where a path leads nowhere, or a callable does not take (stats, weight, bias).
     """
     found: dict[str, CustomMetric] = {}
     for column, path in custom.items():
         with torch.random.fork_rng(devices=[]):  # what an import draws must not move the generator
-            found[column] = locate(path, f"analysis.custom.{column}")
+            found[column] = locate(path, f"{setting}{column}")
         if not _takes_three(found[column]):
             raise ConfigError(
-                f"analysis.custom.{column}={path} does not take three arguments\n"
+                f"{setting}{column}={path} does not take three arguments\n"
                 "a custom metric gets (stats, weight, bias) and returns a number"
             )
     return found

@@ -169,26 +169,31 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
-    """Arrays that are not compressed are mapped; others are decompressed in blocks, if need be to a file."""
+    """Arrays are mapped; compressed ones, and those in the byte order of other machines, are copied in blocks,
+    if need be to a file."""
     arrays = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
             with archive.open(member) as file:
-                shape, dtype = _npy_header(file, f"{path}: {name}")
+                shape, dtype, in_columns = _npy_header(file, f"{path}: {name}")
                 size = math.prod(shape) * dtype.itemsize
                 if file.tell() + size != member.file_size:
                     raise MeasurementError(f"{path}: {name} is damaged: its size is not that of {shape}")
-                if member.compress_type == zipfile.ZIP_STORED and size:
+                if member.compress_type == zipfile.ZIP_STORED and size and dtype.isnative:
                     offset = _data_offset(path, member) + file.tell()
-                    mapped = np.memmap(path, dtype, mode="c", offset=offset, shape=shape)
-                    arrays[name] = torch.from_numpy(mapped.view(dtype.newbyteorder("=")))
+                    mapped = np.memmap(path, dtype, "c", offset, shape, order="F" if in_columns else "C")
+                    arrays[name] = torch.from_numpy(mapped)
+                elif in_columns:
+                    transposed = _copied(file, shape[::-1], dtype)
+                    arrays[name] = transposed.permute(tuple(reversed(range(transposed.ndim))))
                 else:
-                    arrays[name] = _decompressed(file, shape, dtype)
+                    arrays[name] = _copied(file, shape, dtype)
     return arrays
 
 
-def _npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    """Shape, dtype, and whether the array is in column order, as a transposed one."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, in_columns, dtype = read(file)
@@ -196,15 +201,7 @@ def _npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[A
         raise MeasurementError(f"{name} holds Python objects, which are not read")
     if dtype.kind not in "biufc" or dtype.itemsize > 16 or dtype == np.longdouble:
         raise MeasurementError(f"{name} is of type {dtype}\nsave numbers: float32, float64 or int64")
-    if in_columns and len(shape) > 1:
-        raise MeasurementError(
-            f"{name} is in column order, as a transposed array\nsave numpy.ascontiguousarray(array)"
-        )
-    if dtype.byteorder == ">":
-        raise MeasurementError(
-            f"{name} is in big-endian order\nsave array.astype(array.dtype.newbyteorder('='))"
-        )
-    return shape, dtype
+    return shape, dtype, in_columns
 
 
 def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
@@ -215,13 +212,13 @@ def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
     return member.header_offset + 30 + name + extra
 
 
-def _decompressed(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+def _copied(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
     row = math.prod(shape[1:]) * dtype.itemsize
-    rows, left = GrowingRows(), shape[0] if shape else 0
+    rows, left, native = GrowingRows(), shape[0] if shape else 0, dtype.newbyteorder("=")
     while left:
         count = min(left, max(1, BLOCK // max(row, 1)))
         content = file.read(count * row)
         block = np.frombuffer(content, dtype).reshape(count, *shape[1:])
-        rows.append(torch.from_numpy(block.copy()))
+        rows.append(torch.from_numpy(block.astype(native)))
         left -= count
-    return rows.table if rows.count else torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype)
+    return rows.table if rows.count else torch.empty(shape, dtype=torch.from_numpy(np.empty(0, native)).dtype)

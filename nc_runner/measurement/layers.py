@@ -203,7 +203,7 @@ def _outputs(
 
 
 def _problem(outputs: list[object], count: int) -> str | None:
-    """Why these outputs of one layer in one pass of ``count`` images cannot be measured, or None."""
+    """Why these outputs of one layer in one pass of ``count`` samples cannot be measured, or None."""
     if len(outputs) != 1:
         return f"it is called {len(outputs)} times in a forward pass, not once"
     output = _first(outputs[0])
@@ -211,8 +211,8 @@ def _problem(outputs: list[object], count: int) -> str | None:
         return f"it returns an object of type {type(output).__name__}, not a tensor"
     if output.ndim not in (2, 3, 4) or len(output) != count or not output.is_floating_point():
         return (
-            f"its output for {count} images is {tuple(output.shape)} of {str(output.dtype)[6:]}; "
-            "floats in (images, features), (images, tokens, features) or (images, maps, height, width) "
+            f"its output for {count} samples is {tuple(output.shape)} of {str(output.dtype)[6:]}; "
+            "floats in (samples, features), (samples, tokens, features) or (samples, maps, height, width) "
             "are needed"
         )
     return None

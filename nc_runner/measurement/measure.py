@@ -14,7 +14,7 @@ from nc_runner.config.plugins import reason
 from nc_runner.errors import MeasurementError, MeasurementWarning
 from nc_runner.measurement.batches import IGNORED, Batch
 from nc_runner.measurement.capture import Capture, SplitCollector
-from nc_runner.measurement.cautions import coarse
+from nc_runner.measurement.cautions import coarse, unshifted
 from nc_runner.measurement.custom import CustomMetric
 from nc_runner.measurement.features import Features, FeaturesPlan, chosen_columns, measure_features
 from nc_runner.measurement.layers import InnerLayers, find_layers
@@ -127,7 +127,7 @@ def measure(
     row = dict(measured.row)
     row["train_loss_regularized"] += weight_decay / 2 * sum_of_squares(inner.parameters())
     row["analysis_seconds"] = time.perf_counter() - began
-    found = (*measured.cautions, *coarse(train.dtype))
+    found = (*measured.cautions, *([] if shift else unshifted(first)), *coarse(train.dtype))
     for caution in found:
         warnings.warn(caution, MeasurementWarning, stacklevel=2)
     return Measurement(row, rows, found, measured.title)

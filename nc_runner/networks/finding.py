@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -20,6 +21,11 @@ _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 COMPARED = 64  # samples and classes of which outputs are compared with weight @ input + bias
 ROUNDING = 8  # how many units in the last place they may differ by
 _HINT = "name the layer with classifier=, if its own output is what the model predicts by"
+
+_QUANTISED = (
+    "the model's linear layers are quantised: their weights are whole numbers, packed for integer products\n"
+    "measure the model that it was made of, before it was quantised"
+)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -75,6 +81,8 @@ def chosen_classifier(model: nn.Module, chosen: nn.Module | str) -> nn.Linear:
                 f"its last linear layers are {', '.join(linear[-3:]) or 'none'}"
             )
         chosen = modules[chosen]
+    if is_quantised(chosen):
+        raise MeasurementError(_QUANTISED)
     if not isinstance(chosen, nn.Linear):
         raise MeasurementError(
             f"the classifier must be an nn.Linear, not {type(chosen).__name__}\n"
@@ -118,6 +126,8 @@ def find_classifier(model: nn.Module, call: Call) -> nn.Linear:
             "the model is compiled to TorchScript, in which no layer can be found\n"
             "measure the model that it was made of, with its state_dict"
         )
+    if not found and any(map(is_quantised, model.modules())):
+        raise MeasurementError(_QUANTISED)
     if not found:
         last = (
             f"; the last one called is {called[-1]}" if (called := [n for n in outputs if outputs[n]]) else ""
@@ -131,6 +141,11 @@ def find_classifier(model: nn.Module, call: Call) -> nn.Linear:
     if not _carries_marker(linears[name], call):
         raise MeasurementError(f"the model changes the output of {name} before it returns it\n{_HINT}")
     return linears[name]
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Whether it is a layer of torch.ao with whole numbers for weights, as quantize_dynamic makes them."""
+    return re.match(r"torch\.ao\.nn\.(\w+\.)?quantized\b", type(module).__module__) is not None
 
 
 def check_linear(model: nn.Module, classifier: nn.Linear, call: Call) -> None:

@@ -82,6 +82,13 @@ def test_a_function_that_is_not_there_or_takes_something_else_is_an_error_at_the
         find_custom_metrics({"mine": path})
 
 
+def test_the_message_names_where_the_path_was_given():
+    with pytest.raises(ConfigError, match=r"^--custom mine=nowhere\.f cannot be imported"):
+        find_custom_metrics({"mine": "nowhere.f"}, "--custom ")
+    with pytest.raises(ConfigError, match=rf"^--custom mine={HERE}:two does not take three"):
+        find_custom_metrics({"mine": f"{HERE}:two"}, "--custom ")
+
+
 @pytest.mark.parametrize(
     ("metric", "message"),
     [

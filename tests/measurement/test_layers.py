@@ -221,7 +221,7 @@ def test_names_and_globs(patterns, expected):
         (
             MIXED,
             "windows",
-            r"windows cannot be measured: its output for 2 images is \(2, 4, 6, 6, 1\) of float32",
+            r"windows cannot be measured: its output for 2 samples is \(2, 4, 6, 6, 1\) of float32",
         ),
         (MIXED, "sign", r"sign cannot be measured: .* is \(2, 4\) of bool"),
         (["classifier=least_squares"], "classifier", "classifier holds the classifier"),

@@ -143,6 +143,16 @@ def test_models_without_weights_here_are_declined():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("named", [None, "2"])
+def test_quantised_layers_are_declined_with_the_reason(named):
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    quantised = torch.ao.quantization.quantize_dynamic(model.eval(), {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(MeasurementError, match="the model's linear layers are quantised"):
+        measure(quantised, [(X, LABELS[:6])], classifier=named)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_scripted_model_is_declined_with_the_reason():
     with pytest.raises(MeasurementError, match="the model is compiled to TorchScript"):
         found(torch.jit.script(nn.Sequential(nn.Linear(3, 2))), torch.zeros(4, 3))
