@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from nc_runner.config.validation import known_settings, shown
@@ -17,6 +18,8 @@ Cell: TypeAlias = "str | int | float | bool | None"  # a setting as a table has 
 CELL = {"loss.name": "loss", "net.name": "net", "data.name": "data", "seed": "seed"}
 _TARGET = "._target_"
 
+_Part: TypeAlias = "dict[str, tuple[Any, Hashable]]"  # of one group, by dotted key: value, and what it equals
+
 
 class Varying:
     """The settings of ``records`` and those in which they differ.
@@ -29,6 +32,7 @@ class Varying:
     def __init__(self, records: Sequence[Record]) -> None:
         read = _Reader()
         self._settings = {record: read.settings(record) for record in records}
+        self._groups = read.groups(self._settings.values())
         self._passive = passive_settings()
         self.keys = tuple(self._differing(key for key in self._all_keys() if key not in CELL))
         self._headings: dict[str, str] = {}
@@ -36,16 +40,27 @@ class Varying:
 
     def value(self, record: Record, key: str) -> Cell:
         """A setting of one run by its dotted key: a list as it is written on the command line."""
-        return plain(self._settings[record].get(key))
+        return plain(self._entry(record, key)[0])
 
     def identity(self, record: Record, keys: Iterable[str]) -> Hashable:
         """Equal for runs that do not differ in ``keys``."""
-        return tuple(_typed(self._settings[record].get(key)) for key in keys)
+        return tuple(self._entry(record, key)[1] for key in keys)
 
     def differing(self, records: Sequence[Record], among: Iterable[str] | None = None) -> list[str]:
         """Those of the keys (``among``; all that vary by default) in which these ``records`` differ."""
-        keys = self.keys if among is None else among
-        return [key for key in keys if len({self.identity(record, (key,)) for record in records}) > 1]
+        parts: dict[str, list[_Part]] = {}
+        found = []
+        for key in self.keys if among is None else among:
+            top = _top(key)
+            if top not in parts:
+                parts[top] = self._different_parts(records, top)
+            if len({part.get(key, _ABSENT)[1] for part in parts[top]}) > 1:
+                found.append(key)
+        return found
+
+    def telling(self) -> list[str]:
+        """Those of the keys that say more than the name of their group: not ``net.depth`` of ``resnet8``."""
+        return [key for key in self.keys if not any(map(partial(self._follows, key), _namesakes(key)))]
 
     def heading(self, key: str) -> str:
         """A short name: ``weight_decay``; the last two words where another setting has the last one too."""
@@ -59,7 +74,7 @@ class Varying:
 
     def text(self, record: Record, key: str) -> str:
         """The value of a setting in words; different values of a setting have different words."""
-        return self._values(key)[_typed(self._settings[record].get(key))]
+        return self._values(key)[self._entry(record, key)[1]]
 
     def label(self, record: Record, keys: Iterable[str] | None = None) -> str:
         """Such as ``lr 0.1, weight_decay 0.001``: runs that differ in ``keys`` have different labels."""
@@ -88,25 +103,39 @@ class Varying:
             "give a key as on nc-run's command line, such as lr, weight_decay or net.depth"
         )
 
+    def _entry(self, record: Record, key: str) -> tuple[Any, Hashable]:
+        return self._settings[record].get(_top(key), _NOTHING).get(key, _ABSENT)
+
+    def _entries(self, key: str) -> list[tuple[Any, Hashable]]:
+        """What all records have of a setting, for each different group once."""
+        return [part.get(key, _ABSENT) for part in self._groups.get(_top(key), [_NOTHING])]
+
+    def _different_parts(self, records: Iterable[Record], top: str) -> list[_Part]:
+        """What the records have of a group: equal ones once, of a thousand records too."""
+        parts = (self._settings[record].get(top, _NOTHING) for record in records)
+        return list({id(part): part for part in parts}.values())
+
     def _all_keys(self) -> list[str]:
-        every = dict.fromkeys(key for settings in self._settings.values() for key in settings)
-        return [key for key in every if key not in self._passive]
+        keys = dict.fromkeys(key for parts in self._groups.values() for part in parts for key in part)
+        return [key for key in keys if key not in self._passive]
 
     def _differing(self, keys: Iterable[str]) -> Iterator[str]:
         """Those that are not the same in all; not ``_target_`` where the name says as much."""
-        records = list(self._settings)
-        for key in self.differing(records, keys):
-            if key.endswith(_TARGET):
+        for key in keys:
+            if len({typed for _, typed in self._entries(key)}) > 1:
                 name = key.replace("_target_", "name")
-                pairs = {self.identity(record, (name, key)) for record in records}
-                if len({self.identity(record, (name,)) for record in records}) == len(pairs):
-                    continue
-            yield key
+                if not (key.endswith(_TARGET) and self._follows(key, name)):
+                    yield key
+
+    def _follows(self, key: str, name: str) -> bool:
+        """Whether the value of ``name``, a key of the same group, tells that of ``key``."""
+        both = zip(self._entries(name), self._entries(key), strict=True)
+        pairs = {(first, second) for (_, first), (_, second) in both}
+        return len({first for first, _ in pairs}) == len(pairs)
 
     def _values(self, key: str) -> dict[Hashable, str]:
         if key not in self._texts:
-            values = [settings.get(key) for settings in self._settings.values()]
-            self._texts[key] = texts({_typed(value): value for value in values})
+            self._texts[key] = texts({typed: value for value, typed in self._entries(key)})
         return self._texts[key]
 
 
@@ -129,20 +158,55 @@ def plain(value: Any) -> Cell:
 
 
 class _Reader:
-    """Reads the settings of records, and completes those that lack some: which ones do is found out once."""
+    """Reads the settings of records by group, and completes those that lack some.
+
+    Equal groups are one object, and whether records of a shape lack something is found out once: of
+    thousands of records most groups are equal.
+    """
 
     def __init__(self) -> None:
+        self._parts: dict[tuple[str, type, Any], _Part] = {}
+        self._shapes: dict[int, Hashable] = {}  # of each part, by its id
         self._whole: set[Hashable] = set()
 
-    def settings(self, record: Record) -> dict[str, Any]:
-        flat = dict(_flat(record.settings))
-        shape = (*flat, *(str(value) for key, value in flat.items() if key.endswith(_TARGET)))
+    def settings(self, record: Record) -> dict[str, _Part]:
+        found = self._read(record.settings)
+        shape = tuple(self._shapes[id(part)] for part in found.values())
         if shape in self._whole:
-            return flat
-        whole = dict(_flat(completed(record.settings, passive=False)))
-        if whole == flat:
+            return found
+        whole = self._read(completed(record.settings, passive=False))
+        if all(whole.get(top) is part for top, part in found.items()) and len(whole) == len(found):
             self._whole.add(shape)
         return whole
+
+    def groups(self, read: Iterable[Mapping[str, _Part]]) -> dict[str, list[_Part]]:
+        """All that records have of each group, equal ones once; an empty one where a record lacks it."""
+        present: set[int] = set()
+        tops: set[tuple[str, ...]] = set()
+        for settings in read:
+            present.update(map(id, settings.values()))
+            tops.add(tuple(settings))
+        found: dict[str, list[_Part]] = {top: [] for names in tops for top in names}
+        for (top, *_), part in self._parts.items():
+            if id(part) in present:
+                found[top].append(part)
+        for top, parts in found.items():
+            if any(top not in names for names in tops):
+                parts.append(_NOTHING)
+        return found
+
+    def _read(self, settings: Mapping[str, Any]) -> dict[str, _Part]:
+        return {top: part for top, value in settings.items() if (part := self._part(top, value))}
+
+    def _part(self, top: str, value: Any) -> _Part:
+        content = repr(value) if isinstance(value, (dict, list)) else value
+        known = self._parts.get((top, type(value), content))
+        if known is None:
+            known = {key: (inner, _typed(inner)) for key, inner in _flat({top: value})}
+            self._parts[top, type(value), content] = known
+            targets = (str(value) for key, (value, _) in known.items() if key.endswith(_TARGET))
+            self._shapes[id(known)] = (*known, *targets)
+        return known
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -156,6 +220,20 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _typed(value: Any) -> Hashable:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return "number" if number else type(value).__name__, plain(value)  # 1 == True, but not here
+
+
+_NOTHING: _Part = {}
+_ABSENT = (None, _typed(None))
+
+
+def _top(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _namesakes(key: str) -> list[str]:
+    """The keys by which the group of a setting is chosen."""
+    names = [f"{_top(key)}{ending}" for ending in (".name", _TARGET)]
+    return [] if key in names else names
 
 
 def _spoken(key: str) -> str:

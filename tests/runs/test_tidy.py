@@ -69,8 +69,8 @@ def test_nested_list_null_and_custom_settings_are_plain_values_under_dotted_keys
     table = read_runs(tmp_path).groupby("run").first()
     settings = list(table.columns)[5 : list(table.columns).index("epoch")]
     assert settings == [
-        "lr_milestones", "net.width", "data.samples_per_class", "analysis.ridge",
-        "net.options.act", "net.options.widths",
+        "lr_milestones", "net.width", "net.options.act", "net.options.widths",
+        "data.samples_per_class", "analysis.ridge",
     ]  # fmt: skip
     first, second = (dict(row) for _, row in table[settings].iterrows())
     assert (first["lr_milestones"], second["lr_milestones"]) == ("[10,20]", "[1/3,2/3]")

@@ -62,6 +62,30 @@ def test_a_name_is_found_by_its_end_and_an_unknown_one_is_an_error():
         varying.find("name")
 
 
+def test_what_the_name_of_a_group_says_is_not_told_again():
+    nets = [record(net__name=f"resnet{depth}", net__depth=depth, lr=depth / 100) for depth in (8, 14, 20)]
+    varying = Varying(nets)
+    assert varying.keys == ("lr", "net.depth")
+    assert varying.telling() == ["lr"]
+    another = Varying([*nets, record(net__name="resnet8", net__depth=9)])  # two networks of one name
+    assert another.telling() == ["lr", "net.depth"]
+
+
+def test_records_of_several_shapes_are_completed_and_only_their_own_differences_count():
+    older = record()
+    del older.settings["head"], older.settings["momentum"]
+    records = [record(), older, record(momentum=0.5), record(momentum=True)]
+    varying = Varying(records)
+    assert varying.keys == ("momentum",)
+    assert [varying.text(one, "momentum") for one in records] == ["0.9", "0.9", "0.5", "true"]
+    assert varying.differing(records[:2]) == []
+
+
+def test_a_key_that_no_command_line_gives_does_no_harm():
+    varying = Varying([Record({"settings": {"a.b": 1, "lr": 1}}), Record({"settings": {"a.b": 2, "lr": 2}})])
+    assert varying.keys == ("lr",)
+
+
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.floats(allow_nan=False),
     st.text(max_size=20),
