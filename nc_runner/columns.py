@@ -55,7 +55,8 @@ _CORE = (
     Column("train_loss", "the chosen loss, over the measured train samples in eval mode"),
     Column("train_loss_regularized", "with the penalty of weight decay; wd is the weight decay of each "
            "parameter", "train_loss + sum over all parameters of wd/2 · their squares",
-           nan="weight decay is no part of an objective: decoupled (`adamw`), or of a custom optimizer"),
+           nan="weight decay is no part of an objective: decoupled (`adamw`), or of a custom optimizer; "
+           "features of a file with weight decay: it lacks the other parameters"),
     Column("train_accuracy", "share of train samples classified right"),
     Column("test_loss", "the chosen loss, over the measured test samples in eval mode"),
     Column("test_accuracy", "share of test samples classified right"),

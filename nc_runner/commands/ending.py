@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nc_runner import __version__
 from nc_runner.errors import ConfigError, NCRunnerError
+from nc_runner.training.signals import StopRequested
 
 DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
 
@@ -44,6 +45,8 @@ def finish(program: str, command: Callable[[], int]) -> int:
         return BAD_ARGUMENTS if isinstance(error, ConfigError) else FAILED
     except KeyboardInterrupt:
         return STOPPED
+    except StopRequested as stop:
+        return stop.exit_code
     except BrokenPipeError:  # as in nc-plot | head: the work is done, and nobody reads the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE

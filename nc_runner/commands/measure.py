@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from nc_runner.commands.ending import DONE, add_version, finish
+from nc_runner.commands.ending import add_version, finish
 from nc_runner.errors import ConfigError, MeasurementError, RunFolderError
 from nc_runner.runs.measured import check_folder
 
@@ -123,25 +123,24 @@ def _measure(arguments: list[str]) -> int:
 
 def _carry_out(chosen: argparse.Namespace, sources: list[str], settings: list[str]) -> int:
     # Imported here: they bring torch, which help and errors need not wait for.
-    from nc_runner.commands import measure_output
+    from nc_runner.commands.measure_output import print_all, write_folder
+    from nc_runner.commands.measure_series import Series
     from nc_runner.commands.measure_sources import Sources
 
-    tasks = Sources(chosen, settings).tasks(sources)
-    epochs = measure_output.with_epochs(tasks)
-    done = []
-    for task, epoch in zip(tasks, epochs, strict=True):
+    series = Series(Sources(chosen, settings).tasks(sources))
+    series.measure()
+    if series.done:
         try:
-            done.append(measure_output.Measured(task, epoch, task.measure()))
-        except MeasurementError as error:
-            if task.label in str(error):
-                raise
-            raise MeasurementError(f"{task.label}: {error}") from error
-    if chosen.out is not None:
-        measure_output.write_folder(chosen.out, done, chosen.ridge, overwrite=chosen.overwrite)
-    measure_output.print_all(done, as_json=chosen.json, as_csv=chosen.csv)
-    if chosen.out is not None and not (chosen.json or chosen.csv):
-        print(f"{len(done)} row{'s' * (len(done) > 1)} in {chosen.out}: nc-plot {chosen.out}")
-    return DONE
+            if chosen.out is not None:
+                write_folder(chosen.out, series, chosen.ridge, overwrite=chosen.overwrite)
+        finally:  # rows that cannot be written are not lost
+            print_all(series, as_json=chosen.json, as_csv=chosen.csv)
+        if chosen.out is not None and not (chosen.json or chosen.csv):
+            count = len(series.done)
+            print(f"{count} row{'s' * (count > 1)} in {chosen.out}: nc-plot {chosen.out}")
+    if series.ended is not None:
+        raise series.ended
+    return series.exit_code
 
 
 def is_setting(argument: str) -> bool:
@@ -174,6 +173,10 @@ def check_arguments(chosen: argparse.Namespace, sources: list[str], settings: li
         for path in chosen.weights:
             if not path.is_file():
                 raise ConfigError(f"there is no file {path}")
+    if settings and not any(setting.startswith("data=") for setting in settings):
+        raise ConfigError(f"{settings[0]} needs data=NAME: it is a setting of that data set")
+    if chosen.layers and chosen.min_samples is not None:
+        raise ConfigError("--layers and --min-samples cannot be combined\nmeasure the layers without it")
     folders = [source for source in sources if Path(source).is_dir()]
     files = [source for source in sources if source not in folders]
     if chosen.epoch and not folders:

@@ -3,65 +3,62 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from nc_runner.columns import WIDER_COLUMNS, is_custom_name
 from nc_runner.commands.ending import complain
-from nc_runner.commands.measure_sources import Task, number_or_name
+from nc_runner.commands.measure_series import Measured, Series
+from nc_runner.commands.measure_sources import number_or_name
 from nc_runner.errors import ConfigError
-from nc_runner.measurement.result import Measurement
 from nc_runner.runs.measured import MeasuredFolder
 
 SHOWN = ("nc1", "nc2_equiangular_means", "nc3_self_duality", "nc4_ncc_mismatch", "perp_share",
          "train_accuracy", "test_accuracy")  # fmt: skip  # of a series, in a table
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A task that is done, with the epoch of its row."""
-
-    task: Task
-    epoch: int
-    measurement: Measurement
-
-    @property
-    def row(self) -> dict[str, float]:
-        """With the epoch, where the source tells it."""
-        row = self.measurement.row
-        return row if self.task.epoch is None else {**row, "epoch": self.epoch}
-
-
-def with_epochs(tasks: Sequence[Task]) -> list[int]:
-    """The epochs of a series: those of its sources where they rise, else 1, 2, ..."""
-    epochs = [task.epoch for task in tasks]
-    known = [epoch for epoch in epochs if epoch is not None]
-    rising = len(known) == len(epochs) and all(a < b for a, b in itertools.pairwise(known))
-    return known if rising else list(range(1, len(tasks) + 1))
-
-
-def print_all(done: Sequence[Measured], *, as_json: bool, as_csv: bool) -> None:
-    """On stdout; cautions go to stderr unless they are in the table."""
+def print_all(series: Series, *, as_json: bool, as_csv: bool) -> None:
+    """The rows on stdout; cautions go to stderr unless they are in the table."""
+    done, single = series.done, len(series.tasks) == 1
     if as_json:
-        _print_json(done)
+        _print_json(done, single=single)
     elif as_csv:
         _print_csv(done)
-    elif len(done) == 1:
+    elif single:
         print(done[0].measurement)
         return
     else:
         _print_series(done)
+    for caution in _cautions(done, single=single):
+        complain("nc-measure", caution)
+
+
+def _cautions(done: Sequence[Measured], *, single: bool) -> list[str]:
+    """Each once, with how many of the sources it concerns.
+
+    Those that differ in their numbers alone are one: of a series, the first source's numbers are shown.
+    """
+    if single:
+        return [f"{done[0].task.label}: {caution}" for caution in done[0].measurement.cautions]
+    found: dict[str, list[tuple[str, str]]] = {}  # (label, caution) of each source, by the words
     for one in done:
         for caution in one.measurement.cautions:
-            complain("nc-measure", f"{one.task.label}: {caution}")
+            found.setdefault(re.sub(r"[\d.,%]+", "", caution), []).append((one.task.label, caution))
+    lines = []
+    for concerned in found.values():
+        label, first = concerned[0]
+        same = all(caution == first for _, caution in concerned)
+        numbers = "" if same else f"; the numbers are those of {label}"
+        lines.append(f"{first} ({len(concerned)} of {len(done)} sources{numbers})")
+    return lines
 
 
-def _print_json(done: Sequence[Measured]) -> None:
+def _print_json(done: Sequence[Measured], *, single: bool) -> None:
     entries = []
     for one in done:
         row: dict[str, object] = {name: _finite(value) for name, value in one.row.items()}
@@ -69,7 +66,7 @@ def _print_json(done: Sequence[Measured]) -> None:
             row["layers"] = [{k: _finite(v) for k, v in layer.items()} for layer in one.measurement.layers]
         entries.append(row)
     labelled = [{"source": one.task.label, **row} for one, row in zip(done, entries, strict=True)]
-    print(json.dumps(entries[0] if len(entries) == 1 else labelled, indent=2))
+    print(json.dumps(entries[0] if single else labelled, indent=2))
 
 
 def _finite(value: object) -> object:
@@ -108,8 +105,9 @@ def _print_series(done: Sequence[Measured]) -> None:
     print("all columns: --csv, --json")
 
 
-def write_folder(folder: Path, done: Sequence[Measured], ridge: str | None, *, overwrite: bool) -> None:
+def write_folder(folder: Path, series: Series, ridge: str | None, *, overwrite: bool) -> None:
     """Write the rows as a run folder; ``ridge``: None for the run's own. Raises RunFolderError."""
+    done = series.done
     first = done[0]
     if len({tuple(one.measurement.row) for one in done}) > 1:
         raise ConfigError("--out: the sources have different classes or columns\nmeasure them apart")
@@ -118,9 +116,10 @@ def write_folder(folder: Path, done: Sequence[Measured], ridge: str | None, *, o
     further = [name for name in row if name in WIDER_COLUMNS] + custom
     of_run = first.task.source.settings.get("analysis", {}).get("ridge")
     ridge_of_rows = number_or_name(ridge or of_run or "objective")
-    source = replace(first.task.source, epochs=done[-1].epoch)
+    source = replace(first.task.source, epochs=series.epochs[-1])
     with MeasuredFolder(
         folder, source, further, custom=custom, ridge=ridge_of_rows, overwrite=overwrite
     ) as written:
         for one in done:
             written.add(one.epoch, one.measurement.row, one.measurement.layers)
+        written.close(series.state, series.reason)

@@ -19,7 +19,7 @@ from nc_runner.commands.ending import complain
 from nc_runner.commands.hydra_app.compose import composed_settings
 from nc_runner.config.schema import Config
 from nc_runner.data.batches import Batches
-from nc_runner.data.dataset import Dataset, load_dataset
+from nc_runner.data.dataset import Dataset, analysed_part, load_dataset
 from nc_runner.distributed.torchrun import Place
 from nc_runner.errors import ConfigError, MeasurementWarning
 from nc_runner.measurement.custom import CustomMetric, find_custom_metrics
@@ -65,6 +65,9 @@ class Sources:
         self.metrics = chosen.metrics[0] if len(chosen.metrics) == 1 else chosen.metrics
         self.batch_size = chosen.batch_size or BATCH_SIZE
         self.ridge = None if chosen.ridge is None else number_or_name(chosen.ridge)
+        self._plan(
+            chosen_columns(self.metrics, test=True, ood=True)
+        )  # what no source can satisfy is an error
 
     def tasks(self, sources: Sequence[str]) -> list[Task]:
         """One for each source, each of a run's chosen epochs, and each file of a model's weights."""
@@ -106,17 +109,17 @@ class Sources:
     def _of_model(self) -> list[Task]:
         loss, name = self.chosen.loss or "ce", str(self.chosen.model)
         source = Source(re.split(r"[:/]", name)[-1], str(self.config.data.name), loss)
+        shape = {"num_classes": self.dataset.num_classes, "in_channels": self.dataset.in_channels}
+        model = load_model(name, **shape, image_size=self.dataset.image_size)
 
         def carry_out(weights: Path | None) -> Measurement:
-            shape = {"num_classes": self.dataset.num_classes, "in_channels": self.dataset.in_channels}
-            model = load_model(name, **shape, image_size=self.dataset.image_size)
             if weights is not None:
                 load_weights_file(model, weights)
-            elif name.startswith(("torchvision:", "timm:")):
-                complain("nc-measure", f"{name} has random weights; give --weights FILE for trained ones")
             return self._measured(model, self.dataset, loss_of(loss))
 
         if not self.chosen.weights:
+            if name.startswith(("torchvision:", "timm:")):
+                complain("nc-measure", f"{name} has random weights; give --weights FILE for trained ones")
             return [Task(name, source, None, partial(carry_out, None))]
         return [
             Task(file.name, source, _last_number(file), partial(carry_out, file))
@@ -128,7 +131,7 @@ class Sources:
             run = load_run(folder, epoch, self.device)
             config = run.settings
             loss = build_loss(config.loss) if self.chosen.loss is None else loss_of(self.chosen.loss)
-            dataset = self._for_run(run) if self.settings else run.data()
+            dataset = self._for_run(run) if self.settings else _as_measured(run)
             measurement = self._measured(run.model, dataset, loss, config)
             if self.chosen.weight_decay is None:
                 row = measurement.row
@@ -137,7 +140,11 @@ class Sources:
 
         run = load_run(folder)
         loss_name, net = str(self.chosen.loss or run.settings.loss.name), str(run.settings.net.name)
-        source = Source(net, str(run.settings.data.name), loss_name, settings=run.record.settings)
+        settings, data = run.record.settings, run.settings.data.name
+        if self.settings:  # all of other data is measured
+            settings = {**settings, "analysis": {**settings.get("analysis", {}), "samples": None}}
+            data = self.config.data.name
+        source = Source(net, str(data), loss_name, settings=settings)
         epochs = _epochs(folder, self.chosen.epoch)
         label = folder.resolve().name
         if not epochs:
@@ -175,6 +182,11 @@ class Sources:
                 objective=objective, min_samples=chosen.min_samples, device=self.device,
                 progress=sys.stderr.isatty(),
             )  # fmt: skip
+
+
+def _as_measured(run: LoadedRun) -> Dataset:
+    """The images that the run's rows describe: with ``analysis.samples`` a part of them."""
+    return analysed_part(run.data(), run.settings.analysis.samples, run.settings.seed)
 
 
 def _ood_batches(dataset: Dataset, batch_size: int) -> list[Tensor] | None:

@@ -139,7 +139,8 @@ def measure_features(features: Features, plan: FeaturesPlan) -> Measurement:
         ood_features=lambda: _ood(kept), group=ALONE, target=objective.target,
     )  # fmt: skip
     row = core_row(inputs, ridge, kept.train.fit, None if kept.test is None else kept.test.fit)
-    row["train_loss_regularized"] = row["train_loss"]
+    # the penalty is of all parameters, and here at most the classifier's are known
+    row["train_loss_regularized"] = math.nan if plan.weight_decay else row["train_loss"]
     row |= wider_row(inputs, plan.wider)
     if kept.weight is not None:
         row |= custom_metrics(plan.custom, stats, kept.weight, kept.bias)

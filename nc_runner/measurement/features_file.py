@@ -169,8 +169,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
-    """Arrays are mapped; compressed ones, and those in the byte order of other machines, are copied in blocks,
-    if need be to a file."""
+    """Arrays are mapped; compressed ones, and those in another byte order than this machine's, are copied in
+    blocks, if need be to a file."""
     arrays = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():

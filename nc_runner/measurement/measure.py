@@ -125,7 +125,8 @@ def measure(
         measured = measure_features(features, plan)
         rows = _layer_rows(inner_layers, features)
     row = dict(measured.row)
-    row["train_loss_regularized"] += weight_decay / 2 * sum_of_squares(inner.parameters())
+    penalty = weight_decay / 2 * sum_of_squares(inner.parameters())
+    row["train_loss_regularized"] = row["train_loss"] + penalty
     row["analysis_seconds"] = time.perf_counter() - began
     found = (*measured.cautions, *([] if shift else unshifted(first)), *coarse(train.dtype))
     for caution in found:

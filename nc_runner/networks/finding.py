@@ -81,7 +81,7 @@ def chosen_classifier(model: nn.Module, chosen: nn.Module | str) -> nn.Linear:
                 f"its last linear layers are {', '.join(linear[-3:]) or 'none'}"
             )
         chosen = modules[chosen]
-    if is_quantised(chosen):
+    if isinstance(chosen, nn.Module) and is_quantised(chosen):
         raise MeasurementError(_QUANTISED)
     if not isinstance(chosen, nn.Linear):
         raise MeasurementError(

@@ -50,7 +50,10 @@ class Source:
     def as_settings(self, custom: Sequence[str], ridge: str | float) -> dict[str, Any]:
         """As the settings of a run have it."""
         names = {"net": {"name": self.net}, "data": {"name": self.data}, "loss": {"name": self.loss}}
-        analysis = {"ridge": ridge, "custom": dict.fromkeys(custom, "")}
+        analysis: dict[str, Any] = {"ridge": ridge, "custom": dict.fromkeys(custom, "")}
+        samples = self.settings.get("analysis", {}).get("samples")  # the rows are of a subset of the data
+        if samples is not None:
+            analysis["samples"] = samples
         epochs = {} if self.epochs is None else {"epochs": self.epochs}  # not those of the run's settings
         return {"epochs": None, **self.settings, **epochs, **names, "analysis": analysis}
 
@@ -107,6 +110,7 @@ class MeasuredFolder:
         self.overwrite = overwrite
         self._writer: RunWriter | None = None
         self._epochs: list[int] = []
+        self._closed = False
         self._held = ExitStack()
 
     def __enter__(self) -> MeasuredFolder:
@@ -154,7 +158,13 @@ class MeasuredFolder:
         self._writer.append({**complete, "epoch": epoch})
 
     def close(self, state: str = COMPLETE, reason: str | None = None) -> None:
-        """Record how it ended, and let go of the folder. A folder without rows is removed again."""
+        """Record how it ended, and let go of the folder; a second call does nothing.
+
+        A folder without rows is removed again.
+        """
+        if self._closed:
+            return
+        self._closed = True
         try:
             if self._writer is None:
                 (self.folder / LOCK_FILE).unlink(missing_ok=True)

@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -12,7 +15,8 @@ import torch
 from helpers.process import nc_run
 from torch import nn
 
-from nc_runner.commands import measure
+from nc_runner.commands import measure, measure_sources
+from nc_runner.measurement.features_file import read_features
 from nc_runner.runs.reader import read_run
 
 MODEL = """
@@ -91,6 +95,8 @@ def test_a_run_is_measured_on_other_data_with_its_own_normalisation(trained, in_
     np.savez("other.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
     assert command(trained, "data=npz", "data.options.file=other.npz", "--json") == 0
     assert row_of_json(capsys)["train_accuracy"] < 0.5
+    assert command(trained, "data=npz", "data.options.file=other.npz", "--out", "out") == 0
+    assert read_run(in_folder / "out").cell == ("resnet8", "other", "mse")
 
 
 def test_a_model_with_weights_and_a_series_of_them(in_folder, capsys):
@@ -163,7 +169,11 @@ def test_custom_metrics(features, in_folder, capsys):
         (["f.npz", "--out", "f.npz/a/b"], "--out f.npz is not a folder"),
         (["f.npz", "--metrics", "core", "nc1_cdnv"], "metrics: core stands alone"),
         (["f.npz", "--batch-size", "3"], "--batch-size has no meaning for a features file"),
-        (["f.npz", "nan.npz"], "nan.npz: features must be finite"),
+        (["nan.npz"], "nan.npz: features must be finite"),
+        (["f.npz", "f.npz", "--metrics", "nc1_cdvn"], "did you mean nc1_cdnv"),
+        (["f.npz", "--custom", "a=nowhere.f"], "--custom a=nowhere.f cannot be imported"),
+        (["f.npz", "seed=3"], "seed=3 needs data=NAME"),
+        (["f.npz", "--layers", "a", "--min-samples", "3"], "--layers and --min-samples cannot be combined"),
         (["--model", "model.py:make"], "--model needs data"),
         (["--model", "model.py:make", "data=digit"], "data=digit: there is no such option; did you"),
         (["--model", "model.py:make", "data=digits", "data.pda=1"], "there is no setting data.pda"),
@@ -190,6 +200,113 @@ def test_wrong_input_is_said_in_two_lines_with_exit_code_2_and_nothing_is_made(
     assert sorted(p.name for p in in_folder.rglob("*") if "__pycache__" not in p.parts) == before
 
 
+def test_a_series_goes_on_where_one_source_fails_and_says_which_and_why(features, in_folder, capsys):
+    np.savez("nan-2.npz", features=np.full((4, 2), np.nan), labels=np.arange(4) % 2)
+    features.rename("f-1.npz")
+    shutil.copy("f-1.npz", "f-3.npz")
+    assert command("f-1.npz", "nan-2.npz", "f-3.npz", "--out", "out") == 1
+    captured = capsys.readouterr()
+    (failure,) = [line for line in captured.err.splitlines() if "nan-2" in line]
+    assert failure.startswith("nc-measure: nan-2.npz: features must be finite")
+    assert "f-1.npz" in captured.out
+    assert "f-3.npz" in captured.out
+    run = read_run(in_folder / "out")
+    assert run.rows["epoch"].tolist() == [1, 3]
+    assert run.state == "failed"
+    assert json.loads((in_folder / "out" / "run.json").read_text())["reason"] == "not measured: nan-2.npz"
+
+
+def test_a_series_in_which_all_fail_makes_nothing(in_folder, capsys):
+    for name in ("a.npz", "b.npz"):
+        np.savez(name, features=np.full((4, 2), np.nan), labels=np.arange(4) % 2)
+    assert command("a.npz", "b.npz", "--json", "--out", "out") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 2
+    assert not (in_folder / "out").exists()
+
+
+def ends_at_the_third(monkeypatch, end):
+    """Two sources are measured, then ``end`` is called."""
+    calls = []
+
+    def read(*arguments):
+        calls.append(arguments)
+        return end() if len(calls) == 3 else read_features(*arguments)
+
+    monkeypatch.setattr(measure_sources, "read_features", read)
+
+
+def ctrl_c():
+    raise KeyboardInterrupt
+
+
+def term():
+    os.kill(os.getpid(), signal.SIGTERM)
+    pytest.fail("the signal stops it")
+
+
+@pytest.mark.parametrize(("end", "code"), [(ctrl_c, 130), (term, 143)])
+@pytest.mark.parametrize("output", ["--json", "--csv"])
+def test_a_stopped_series_keeps_its_rows(end, code, output, features, in_folder, capsys, monkeypatch):
+    ends_at_the_third(monkeypatch, end)
+    before = signal.getsignal(signal.SIGTERM)
+    assert command(features, features, features, features, output, "--out", "out") == code
+    assert signal.getsignal(signal.SIGTERM) is before
+    captured = capsys.readouterr()
+    assert captured.out.count("f.npz") == 2
+    assert "nc-measure: stopped: 2 of 4 sources are measured" in captured.err
+    run = read_run(in_folder / "out")
+    assert run.state == "interrupted"
+    assert len(run.rows) == 2
+    assert not run.warnings
+
+
+def test_a_stop_before_the_first_row_makes_nothing(features, in_folder, capsys, monkeypatch):
+    monkeypatch.setattr(measure_sources, "read_features", lambda *_: ctrl_c())
+    assert command(features, "--json", "--out", "out") == 130
+    assert capsys.readouterr() == ("", "")
+    assert not (in_folder / "out").exists()
+
+
+def test_an_error_of_the_program_does_not_lose_the_rows_before_it(features, in_folder, capsys, monkeypatch):
+    ends_at_the_third(monkeypatch, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        command(features, features, features, "--out", "out")
+    assert capsys.readouterr().out.count("f.npz") == 2
+    assert read_run(in_folder / "out").state == "failed"
+
+
+def test_a_caution_of_several_sources_is_given_once(in_folder, capsys):
+    rng, labels = np.random.default_rng(0), np.arange(12) % 3
+    for name, scale in (("a.npz", 1), ("b.npz", 2), ("c.npz", 100)):
+        h = rng.normal(size=(12, 10)) + scale * np.eye(3, 10)[labels]
+        np.savez(name, features=h, labels=labels, weight=np.eye(3, 10))
+    assert command("a.npz", "b.npz", "c.npz") == 0
+    lines = capsys.readouterr().err.splitlines()
+    (few,) = [line for line in lines if "12 samples are too few" in line]
+    assert few.endswith("may be infinite (3 of 3 sources)")
+    worst, others = [line for line in lines if "NC1 is" in line]  # one is said in other words
+    assert worst.endswith("(1 of 3 sources)")
+    assert others.startswith("nc-measure: NC1 is about")
+    assert others.endswith("(2 of 3 sources; the numbers are those of b.npz)")
+    assert len(lines) == 3
+
+
+def test_a_run_of_a_subset_is_measured_on_the_images_of_its_rows(in_folder, capsys):
+    result = nc_run("epochs=1", "analysis.samples=100", "progress=none", "hydra.run.dir=run", cwd=in_folder)
+    assert result.returncode == 0, result.stderr
+    own = read_run(in_folder / "run").rows.iloc[-1]
+    assert command("run", "--json", "--out", "out") == 0
+    row = row_of_json(capsys)
+    for name in ("nc1", "train_loss", "test_loss", "train_accuracy", "mse_total"):
+        assert row[name] == pytest.approx(own[name], rel=1e-4), name
+    assert read_run(in_folder / "out").settings["analysis"]["samples"] == 100
+    assert command("run", "data=digits", "--json", "--out", "whole") == 0
+    assert row_of_json(capsys)["nc1"] != pytest.approx(own["nc1"], rel=1e-2)
+    assert "samples" not in read_run(in_folder / "whole").settings["analysis"]
+
+
 def test_a_folder_of_measured_rows_is_replaced_only_when_asked(features, in_folder, capsys):
     assert command(features, "--out", "out") == 0
     assert command(features, "--out", "out") == 2
@@ -213,7 +330,9 @@ def test_rows_of_different_columns_do_not_go_into_one_folder(features, in_folder
     six = {"labels": np.arange(300) % 6, "weight": np.eye(6, 4)}
     np.savez("b.npz", **content | six)
     assert command("a.npz", "b.npz", "--metrics", "all", "--out", "out") == 2
-    assert "the sources have different classes or columns" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "the sources have different classes or columns" in captured.err
+    assert "b.npz" in captured.out  # the rows are not lost
     assert not (in_folder / "out").exists()
 
 
