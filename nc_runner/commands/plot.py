@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nc_runner.commands.ending import DONE, FAILED, add_runs, add_version, complain, finish
+from nc_runner.commands.ending import DONE, FAILED, complain, finish
+from nc_runner.commands.plot_arguments import check, choice, parser
 from nc_runner.errors import ConfigError, RunFolderError
 from nc_runner.runs import flows
 from nc_runner.runs.flows import FlowRun
@@ -19,45 +20,10 @@ from nc_runner.runs.reader import Run, find_runs, read_record, read_run
 from nc_runner.runs.record import LAYERS_FILE, METRICS_FILE, RUN_FILE
 
 if TYPE_CHECKING:
+    from nc_runner.figures.choice import Choice
     from nc_runner.figures.claims import Judgement
 
 PROGRAM = "nc-plot"
-SELECTIONS = ("all", "best-test", "last")  # figures.select.RULES, which help need not import
-FORMATS = ("png", "pdf", "svg")
-
-
-def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="nc-plot",
-        usage="%(prog)s [options] [RUNS ...]",
-        description="Draw the Neural Collapse figures of runs: networks as rows, data sets as columns, "
-        "one colour for each loss. Also writes summary.csv and claims.csv. Also draws the flows of nc-flow.",
-        epilog="examples: nc-plot    nc-plot outputs/mse-resnet18-cifar10 --format svg --out paper/",
-    )
-    add_runs(result)
-    result.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the figures (default: figures/ inside RUNS)"
-    )
-    result.add_argument(
-        "--format",
-        dest="formats",
-        action="append",
-        choices=FORMATS,
-        help="may be given several times (default: png and pdf)",
-    )
-    result.add_argument(
-        "--select",
-        choices=SELECTIONS,
-        default=SELECTIONS[0],
-        help="which runs of each network, data set and loss: all (default); best-test: of the setting with "
-        "the best test accuracy after the last epoch, as in the paper; last: of the setting started last",
-    )
-    result.add_argument(
-        "--html",
-        action="store_true",
-        help="also write report.html: claims, runs, figures, settings and all rows in one page",
-    )
-    return add_version(result)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,33 +38,51 @@ class _Output:
     folder: Path
     formats: list[str]
     html: bool
+    latex: bool
 
-    def write(self, runs: list[Run], flow_runs: list[FlowRun], judgements: Sequence[Judgement]) -> list[Path]:
+    def write(
+        self,
+        runs: list[Run],
+        flow_runs: list[FlowRun],
+        judgements: Sequence[Judgement],
+        chosen: Choice,
+    ) -> list[Path]:
         """Write everything; return the figures and the report. Raises :class:`RunFolderError`."""
         # Imported here: they bring matplotlib, which help and errors need not wait for.
+        from nc_runner.figures.choice import plan
         from nc_runner.figures.claims import write_claims
-        from nc_runner.figures.draw import draw_all, draw_flows
+        from nc_runner.figures.draw import FigureWriter, draw_all, draw_flows
+        from nc_runner.figures.sheets import drawing
         from nc_runner.figures.summary import write_summary
 
         drawn = [run for run in runs if len(run.rows)]
         files: list[Path] = []
+        with drawing(chosen.sheet):
+            planned = plan(drawn, chosen) if drawn else None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if runs:
                 write_summary(runs, self.folder)
                 write_claims(judgements, self.folder)
+            if runs and self.latex:
+                from nc_runner.figures.latex import write_latex
+
+                files.append(write_latex(runs, self.folder))
             with tempfile.TemporaryDirectory(prefix="nc-plot-") as temporary:
                 pictures = Path(temporary) if self.html else None
-                if drawn:
-                    files, empty = draw_all(drawn, self.folder, self.formats, pictures)
+                writer = FigureWriter(self.folder, self.formats, pictures, chosen.sheet)
+                if planned:
+                    found, empty = draw_all(planned, writer)
+                    files += found
                     for name in empty:
                         complain(PROGRAM, f"the figure {name} is left out: no run has values for it")
                 if flow_runs:
-                    files += draw_flows(flow_runs, self.folder, self.formats, pictures)
+                    files += draw_flows(flow_runs, chosen.only, writer)
                 if pictures:
                     from nc_runner.figures.report import write_report
 
-                    files.append(write_report(runs, flow_runs, judgements, self.folder, pictures))
+                    shown = planned.jobs if planned else ()
+                    files.append(write_report(runs, flow_runs, judgements, shown, self.folder, pictures))
         except OSError as error:
             reason = f"cannot write figures to {self.folder}: {error.strerror or error}"
             raise RunFolderError(f"{reason}\nchoose another folder with --out DIR") from None
@@ -106,6 +90,7 @@ class _Output:
 
 
 def _plot(chosen: argparse.Namespace) -> int:
+    check(chosen)
     runs, flow_runs = _read(_find(chosen.runs))
     if runs:
         from nc_runner.figures.select import select
@@ -120,11 +105,12 @@ def _plot(chosen: argparse.Namespace) -> int:
     from nc_runner.figures.claims import CLAIMS_FILE, judge
     from nc_runner.figures.summary import SUMMARY_FILE, by_cell
 
+    figures = choice(chosen)
     runs = by_cell(runs)
     judgements = judge(runs)
     folder = chosen.out or Path(os.path.commonpath([path.resolve() for path in chosen.runs])) / "figures"
     formats = list(dict.fromkeys(chosen.formats or ("png", "pdf")))
-    files = _Output(folder, formats, chosen.html).write(runs, flow_runs, judgements)
+    files = _Output(folder, formats, chosen.html, chosen.latex).write(runs, flow_runs, judgements, figures)
     if runs:
         _print_tables(runs, judgements)
     tables = f", {SUMMARY_FILE} and {CLAIMS_FILE}" if runs else ""

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from matplotlib.figure import Figure
-
-from nc_runner.figures.style import LossLook, data_set_name, data_set_order, network_name, network_order
+from nc_runner.figures.grid import Frame, Panel
+from nc_runner.figures.hue import DATA, NETWORK, Hue
+from nc_runner.figures.scales import Scale
+from nc_runner.figures.style import data_set_name, data_set_order, network_name, network_order
 from nc_runner.figures.traces import Trace
 from nc_runner.runs.reader import Run
+
+_MOST_FACETS = 6  # columns for one data set
 
 
 @dataclass(frozen=True)
 class Curve:
     """A column of a table as a line; ``offset + factor * value`` is drawn.
 
-    ``colour`` and ``style`` None: those of the run's loss.
+    ``over``: the column is divided by this one. ``colour`` and ``style`` None: those of the run.
     """
 
     column: str
@@ -28,6 +32,22 @@ class Curve:
     alpha: float = 1.0
     factor: float = 1.0
     offset: float = 0.0
+    over: str = ""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a user chose for all figures of runs.
+
+    ``hue``: the colours. ``first``, ``last``: the epochs that are drawn. ``log_x``: the epochs have a log
+    axis. ``facets``: where colours stand for something else than ``hue``, its groups are columns.
+    """
+
+    hue: Hue
+    first: float = 0
+    last: float = math.inf
+    log_x: bool = False
+    facets: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +71,37 @@ class RunFigure(PanelFigure):
 
     per_loss: ClassVar[bool] = False
 
+    def separate(self, hue: Hue) -> bool:
+        """Whether each loss has a separate figure."""
+        return self.per_loss
+
     def shows(self, run: Run) -> bool:
         """Whether ``run`` has the table that is drawn."""
         return True
 
     @abstractmethod
-    def draw(self, title: str, runs: Sequence[Run], looks: Mapping[str, LossLook]) -> Figure | None:
-        """The figure under ``title``, or None where no run has a value that could be drawn."""
+    def frame(self, title: str, runs: Sequence[Run], view: View) -> Frame | None:
+        """What is drawn under ``title``, or None where no run has a value that could be drawn."""
+
+
+Place = tuple[int, int]  # row and column
 
 
 class Cells:
-    """The networks and data sets of ``runs``, in the order of rows and columns."""
+    """Where runs are drawn: networks as rows, data sets as columns, unless colours stand for them.
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self.runs = runs
-        self.networks = sorted({run.cell[0] for run in runs}, key=network_order)
-        self.data_sets = sorted({run.cell[1] for run in runs}, key=data_set_order)
+    ``faceted``: the groups of ``hue`` are columns of their own for each data set, if they are few.
+    """
+
+    def __init__(self, runs: Sequence[Run], hue: Hue, *, faceted: bool = False) -> None:
+        self.runs, self.hue = runs, hue
+        nets = {"" if hue.covers(NETWORK) else run.cell[0] for run in runs}
+        data = {"" if hue.covers(DATA) else run.cell[1] for run in runs}
+        self.networks = sorted(nets, key=network_order)
+        self.data_sets = sorted(data, key=data_set_order)
+        labels = hue.labels
+        self.facets = labels if faceted and not hue.by_loss and 1 < len(labels) <= _MOST_FACETS else [""]
+        self._places = {run: self._place(run) for run in runs}
 
     @property
     def rows(self) -> list[str]:
@@ -74,21 +109,48 @@ class Cells:
 
     @property
     def columns(self) -> list[str]:
-        return [data_set_name(name) for name in self.data_sets]
+        several = len(self.data_sets) > 1 or not any(self.facets)
+        names = [data_set_name(name) if several else "" for name in self.data_sets]
+        return [", ".join(filter(None, (name, facet))) for name in names for facet in self.facets]
 
-    def crowd(self, run: Run) -> int:
-        """How many runs share the panel and the loss of ``run``."""
-        return sum(other.cell == run.cell for other in self.runs)
+    def place(self, run: Run) -> Place:
+        """The row and the column of a run's panel."""
+        return self._places[run]
 
-    def arrange(self, traces: Mapping[Run, Sequence[Trace]]) -> list[list[list[Trace] | None]]:
-        """The traces of each panel, by row and column; None for a panel without a run."""
-        place = {run: run.cell[:2] for run in self.runs}
+    def of_column(self, column: int) -> list[Run]:
+        """All runs in one column of panels."""
+        return [run for run in self.runs if self._places[run][1] == column]
+
+    def of_data_set(self, column: int) -> list[Run]:
+        """All runs of the data set to which a column belongs."""
+        mine = column // len(self.facets)
+        return [run for run in self.runs if self._places[run][1] // len(self.facets) == mine]
+
+    def crowds(self) -> dict[Run, int]:
+        """For each run, how many share its panel and look."""
+        looks = {run: (self._places[run], self.hue.group(run), run.cell[2]) for run in self.runs}
+        counts: dict[object, int] = {}
+        for look in looks.values():
+            counts[look] = counts.get(look, 0) + 1
+        return {run: counts[look] for run, look in looks.items()}
+
+    def panels(
+        self, traces: Mapping[Run, Sequence[Trace]], x: Sequence[Scale], y: Sequence[Scale]
+    ) -> list[list[Panel]]:
+        """The panels by row and column, with the traces of their runs; shaded where there is no run."""
+        found: dict[Place, list[Trace]] = {}
+        for run in self.runs:
+            found.setdefault(self._places[run], []).extend(traces[run])
         return [
             [
-                [trace for run in self.runs if place[run] == (network, data_set) for trace in traces[run]]
-                if (network, data_set) in place.values()
-                else None
-                for data_set in self.data_sets
+                Panel(found.get((i, j), ()), x[j], y[j], shaded=(i, j) not in found)
+                for j in range(len(self.columns))
             ]
-            for network in self.networks
+            for i in range(len(self.networks))
         ]
+
+    def _place(self, run: Run) -> Place:
+        row = self.networks.index("" if self.hue.covers(NETWORK) else run.cell[0])
+        column = self.data_sets.index("" if self.hue.covers(DATA) else run.cell[1])
+        facet = self.hue.place(run) if len(self.facets) > 1 else 0
+        return row, column * len(self.facets) + facet

@@ -86,7 +86,7 @@ CATALOGUE: tuple[RunFigure, ...] = (
     ),
     CurveFigure(
         name="nc4_ncc_mismatch",
-        title="NC4: network against nearest class mean",
+        title="NC4: nearest class mean",
         y_label="mismatch (%)",
         curves=(
             Curve("nc4_ncc_mismatch", "train", "solid", factor=100.0),
@@ -122,6 +122,15 @@ CATALOGUE: tuple[RunFigure, ...] = (
         reading="The loss of the least-squares classifier, and what the network’s own classifier adds to it. "
         "Close to the central path the second is negligible.",
     ),
+    CurveFigure(
+        name="perp_over_ls",
+        title="Distance from the central path, relative",
+        y_label=r"$L_{\perp}\,/\,L_{\mathrm{LS}}$",
+        curves=(Curve("mse_perp", over="mse_ls"),),
+        log=True,
+        reading="The distance of the classifier from the least-squares classifier, relative to that one's "
+        "loss. On the central path it is 0.",
+    ),
     SpectrumFigure(
         name="snr_spectrum",
         title="SNR spectrum",
@@ -138,6 +147,17 @@ CATALOGUE: tuple[RunFigure, ...] = (
         reading="On the central path Φ advances equally for every singular value: all lines are equal.",
     ),
 )
+
+# The parts of the overview
+OVERVIEW: tuple[RunFigure, ...] = tuple(
+    figure
+    for name in (
+        "errors", "nc1", "nc2_equinorm", "nc2_equiangularity", "nc2_maxangle", "nc3_self_duality",
+        "nc4_ncc_mismatch", "mse_decomposition", "least_squares_vs_perp",
+    )
+    for figure in CATALOGUE
+    if figure.name == name
+)  # fmt: skip
 
 LAYER_CATALOGUE: tuple[RunFigure, ...] = (
     LayerFigure(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -13,11 +13,16 @@ from nc_runner.figures.advance import phi_advance
 from nc_runner.figures.base import Curve
 from nc_runner.figures.epochs import EpochFigure, Pen
 from nc_runner.figures.grid import LegendEntry
+from nc_runner.figures.hue import Hue
+from nc_runner.figures.looks import Look, ordered_colour
 from nc_runner.figures.scales import FloatArray
-from nc_runner.figures.style import GREY, LINE_STYLES, LossLook, loss_name
+from nc_runner.figures.style import GREY, LINE_STYLES
 from nc_runner.figures.summary import terminal_phase_start
-from nc_runner.figures.traces import ordered_colour, sample
+from nc_runner.figures.traces import sample
 from nc_runner.runs.reader import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _RIDGE_RULES = {"objective": "objective: C·wd/2", "notebook": "notebook: wd/2"}
 
@@ -31,16 +36,18 @@ class CurveFigure(EpochFigure):
     def values(self, run: Run) -> tuple[FloatArray, dict[Curve, FloatArray]]:
         rows = run.rows
         return rows["epoch"].to_numpy(np.float64), {
-            curve: curve.offset + curve.factor * rows[curve.column].to_numpy(np.float64)
+            curve: curve.offset + curve.factor * _column(rows, curve)
             for curve in self.curves
-            if curve.column in rows
+            if curve.column in rows and (not curve.over or curve.over in rows)
         }
 
-    def legend(self, losses: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
-        alone = len(self.curves) == 1  # else styles are those of the curves
-        for loss, (colour, style) in losses.items():
-            line = sample(colour, LINE_STYLES[style]) if alone else sample(colour, width=3.0)
-            yield LegendEntry(line, loss_name(loss))
+    def separate(self, hue: Hue) -> bool:
+        """Line styles are those of the curves or of the losses."""
+        return self.per_loss or (len(self.curves) > 1 and bool(hue.losses))
+
+    def legend(self, runs: Sequence[Run], hue: Hue) -> Iterator[LegendEntry]:
+        alone = len(self.curves) == 1
+        yield from hue.legend(runs, styles=alone)
         if not alone:
             yield from curve_legend(self.curves)
 
@@ -51,7 +58,7 @@ class DecompositionFigure(CurveFigure):
 
     per_loss: ClassVar[bool] = True
 
-    def legend(self, losses: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
+    def legend(self, runs: Sequence[Run], hue: Hue) -> Iterator[LegendEntry]:
         return curve_legend(self.curves)
 
     def caption(self, runs: Sequence[Run]) -> str:
@@ -79,10 +86,10 @@ class SpectrumFigure(EpochFigure):
         epochs, columns = run.rows["epoch"].to_numpy(np.float64), snr_columns(run.num_classes)
         return epochs, {Curve(name): run.rows[name].to_numpy(np.float64) for name in columns}
 
-    def pen(self, curve: Curve, place: float, look: LossLook) -> Pen:
+    def pen(self, curve: Curve, place: float, look: Look) -> Pen:
         return Pen(ordered_colour(place), width=0.7)
 
-    def legend(self, losses: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
+    def legend(self, runs: Sequence[Run], hue: Hue) -> Iterator[LegendEntry]:
         yield LegendEntry(sample(ordered_colour(0.0)), r"$\omega_1$, the largest", math=True)
         yield LegendEntry(sample(ordered_colour(1.0)), r"$\omega_{C-1}$, the smallest", math=True)
 
@@ -100,6 +107,14 @@ class AdvanceFigure(SpectrumFigure):
         t0 = "first epoch of the terminal phase" if True in known else "the first epoch"
         otherwise = ", or the first epoch" if len(known) == 2 else ""
         return f"t₀: {t0}{otherwise}. If the law holds, all lines are equal"
+
+
+def _column(rows: pd.DataFrame, curve: Curve) -> FloatArray:
+    values: FloatArray = rows[curve.column].to_numpy(np.float64)
+    if curve.over:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = values / rows[curve.over].to_numpy(np.float64)
+    return values
 
 
 def curve_legend(curves: Sequence[Curve]) -> Iterator[LegendEntry]:

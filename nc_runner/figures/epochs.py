@@ -8,21 +8,16 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.typing import ColorType, LineStyleType
 
-from nc_runner.figures.base import Cells, Curve, RunFigure
+from nc_runner.figures.base import Cells, Curve, RunFigure, View
 from nc_runner.figures.grid import Frame, LegendEntry
-from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale
+from nc_runner.figures.hue import Hue
+from nc_runner.figures.looks import Look
+from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale, log_scale
 from nc_runner.figures.seeds import SeedGroup, members
-from nc_runner.figures.style import (
-    GREY,
-    LINE_STYLES,
-    TERMINAL_PHASE_DASHES,
-    LossLook,
-    loss_order,
-)
+from nc_runner.figures.style import GREY, LINE_STYLES, TERMINAL_PHASE_DASHES
 from nc_runner.figures.summary import TERMINAL_ACCURACY, terminal_phase_start
 from nc_runner.figures.traces import BAND_ALPHA, Trace, end_sample, fitting_scale, sample, thinness
 from nc_runner.runs.reader import Run
@@ -57,8 +52,8 @@ class EpochFigure(RunFigure):
         """A single run's epochs, and the values of each of its lines at them."""
 
     @abstractmethod
-    def legend(self, losses: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
-        """What colours and line styles mean. ``losses``: their looks, in order."""
+    def legend(self, runs: Sequence[Run], hue: Hue) -> Iterator[LegendEntry]:
+        """What colours and line styles mean."""
 
     def guide(self, run: Run) -> float | None:
         """The height of a horizontal line in the panel of ``run``, such as a value at collapse."""
@@ -68,40 +63,43 @@ class EpochFigure(RunFigure):
         """A line below the panels."""
         return ""
 
-    def pen(self, curve: Curve, place: float, look: LossLook) -> Pen:
+    def pen(self, curve: Curve, place: float, look: Look) -> Pen:
         """How a line looks; ``place`` goes from 0 for the first line of a run to 1 for the last."""
         style = LINE_STYLES[curve.style or look[1]]
         return Pen(curve.colour or look[0], style, alpha=curve.alpha)
 
-    def draw(self, title: str, runs: Sequence[Run], looks: Mapping[str, LossLook]) -> Figure | None:
-        cells = Cells(runs)
-        traces = {run: list(self.traces(run, looks[run.cell[2]], cells.crowd(run))) for run in runs}
+    def frame(self, title: str, runs: Sequence[Run], view: View) -> Frame | None:
+        hue = view.hue
+        cells = Cells(runs, hue, faceted=self.per_loss and view.facets)
+        crowds = cells.crowds()
+        traces = {run: list(self.traces(run, hue.look(run), crowds[run], view)) for run in runs}
         if not any(traces.values()):
             return None
-        losses = {loss: looks[loss] for loss in sorted({run.cell[2] for run in runs}, key=loss_order)}
-        guides = self._guides(runs, traces)
-        behind = {run: [*_start(run, cells.crowd(run), losses), *guides[run]] for run in runs}
-        by_data_set = [[run for run in runs if run.cell[1] == name] for name in cells.data_sets]
-        frame = Frame(
+        guides = self._guides(cells, traces)
+        behind = {run: [*_start(run, hue, crowds[run]), *guides[run]] for run in runs}
+        columns = range(len(cells.columns))
+        spans = [[t for run in cells.of_data_set(j) for t in traces[run]] for j in columns]
+        sharing = [runs if self.y_shared == "all" else cells.of_data_set(j) for j in columns]
+        coloured = not self.per_loss
+        return Frame(
             rows=cells.rows,
             columns=cells.columns,
-            panels=cells.arrange({run: behind[run] + traces[run] for run in runs}),
+            panels=cells.panels(
+                {run: behind[run] + traces[run] for run in runs},
+                [_epoch_scale(lines, view) for lines in spans],
+                [self._y_scale(mine, traces, guides) for mine in sharing],
+            ),
             title=title,
             x_label="epoch",
             y_label=self.y_label,
-            x_scales=[_epoch_scale([t for run in mine for t in traces[run]]) for mine in by_data_set],
-            y_scales=[
-                self._y_scale(runs if self.y_shared == "all" else mine, traces, guides)
-                for mine in by_data_set
-            ],
-            legend=[*self.legend(losses), *self._further_legend(runs, losses)],
-            caption=self.caption(runs),
+            legend=[*self.legend(runs, hue), *self._further_legend(runs, hue)],
+            caption="; ".join(filter(None, (self.caption(runs), hue.caption(), _left_out(runs, view)))),
+            bar=hue.bar if coloured else None,
         )
-        return frame.draw()
 
-    def traces(self, run: Run, look: LossLook, crowd: int) -> Iterator[Trace]:
+    def traces(self, run: Run, look: Look, crowd: int, view: View) -> Iterator[Trace]:
         """The lines of a run; of a group of seeds the median with its range, where all seeds have a value."""
-        found = self._joined(run)
+        found = self._joined(run, view)
         width, alpha = thinness(crowd)
         for j, (curve, (x, values)) in enumerate(found.items()):
             pen = self.pen(curve, j / max(1, len(found) - 1), look)
@@ -120,10 +118,11 @@ class EpochFigure(RunFigure):
                 high=values.max(axis=0) if banded else None,
             )
 
-    def _joined(self, run: Run) -> dict[Curve, tuple[FloatArray, FloatArray]]:
+    def _joined(self, run: Run, view: View) -> dict[Curve, tuple[FloatArray, FloatArray]]:
         """Each line that can be drawn: the common epochs (T,) and the values of all seeds (S, T) there."""
         single = [self.values(member) for member in members(run)]
         x = np.array(sorted(set.intersection(*(set(epochs) for epochs, _ in single))))
+        x = x[(x >= max(view.first, 1 if view.log_x else 0)) & (x <= view.last)]
         found = {}
         for curve in single[0][1]:
             if all(curve in lines for _, lines in single):
@@ -134,15 +133,15 @@ class EpochFigure(RunFigure):
                     found[curve] = x, values
         return found
 
-    def _guides(self, runs: Sequence[Run], traces: Mapping[Run, Sequence[Trace]]) -> dict[Run, list[Trace]]:
+    def _guides(self, cells: Cells, traces: Mapping[Run, Sequence[Trace]]) -> dict[Run, list[Trace]]:
         """The horizontal lines, each once in a panel."""
-        guides: dict[Run, list[Trace]] = {run: [] for run in runs}
+        guides: dict[Run, list[Trace]] = {run: [] for run in cells.runs}
         drawn = set()
-        for run in runs:
+        for run in cells.runs:
             level = self.guide(run)
-            if level is not None and traces[run] and (*run.cell[:2], level) not in drawn:
-                drawn.add((*run.cell[:2], level))
-                guides[run] = [_guide(level, [t for other in runs for t in traces[other]])]
+            if level is not None and traces[run] and (cells.place(run), level) not in drawn:
+                drawn.add((cells.place(run), level))
+                guides[run] = [_guide(level, [t for other in cells.runs for t in traces[other]])]
         return guides
 
     def _y_scale(
@@ -158,10 +157,11 @@ class EpochFigure(RunFigure):
         level = [replace(guide, background=False) for run in runs for guide in guides[run]]
         return fitting_scale([*(calm or mine or every), *level], self.log)
 
-    def _further_legend(self, runs: Sequence[Run], losses: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
+    def _further_legend(self, runs: Sequence[Run], hue: Hue) -> Iterator[LegendEntry]:
         """The terminal phase, seeds, and ends of runs, where there are any."""
         if any(terminal_phase_start(run.rows) is not None for run in runs):
-            colour = next(iter(losses.values()))[0] if len(losses) == 1 else GREY
+            looks = {hue.look(run)[0] for run in runs}
+            colour = looks.pop() if len(looks) == 1 else GREY
             line = sample(colour, (0.0, TERMINAL_PHASE_DASHES), 0.9)
             yield LegendEntry(line, f"terminal phase ({100 * TERMINAL_ACCURACY:g} % correct)")
         counts = sorted({len(run.members) for run in runs if isinstance(run, SeedGroup)})
@@ -175,8 +175,17 @@ class EpochFigure(RunFigure):
                 yield LegendEntry(end_sample(marker, GREY), words)
 
 
-def _epoch_scale(traces: Sequence[Trace]) -> Scale:
-    return linear_scale(0, max((float(trace.x[-1]) for trace in traces), default=1.0), whole=True)
+def _epoch_scale(traces: Sequence[Trace], view: View) -> Scale:
+    ends = [float(end) for trace in traces for end in trace.x[[0, -1]]] or [1.0]
+    if view.log_x:
+        return log_scale(max(1.0, min(ends)), max(*ends, 2.0))
+    return linear_scale(view.first if view.first > 0 else 0.0, max(ends), whole=True)
+
+
+def _left_out(runs: Sequence[Run], view: View) -> str:
+    """What a log axis cannot show."""
+    initial = view.log_x and view.first < 1 and any(run.rows["epoch"].iloc[0] == 0 for run in runs)
+    return "epoch 0 is not shown" if initial else ""
 
 
 def _guide(value: float, traces: Sequence[Trace]) -> Trace:
@@ -192,18 +201,17 @@ def _guide(value: float, traces: Sequence[Trace]) -> Trace:
     )
 
 
-def _start(run: Run, crowd: int, losses: Mapping[str, LossLook]) -> Iterator[Trace]:
+def _start(run: Run, hue: Hue, crowd: int) -> Iterator[Trace]:
     """A vertical line where the terminal phase starts."""
     start = terminal_phase_start(run.rows)
     if start is None:
         return
     width, alpha = thinness(crowd)
-    shift = 2.0 * list(losses).index(run.cell[2])  # so that the dashes of two losses at one epoch both show
     yield Trace(
         x=np.array([start, start]),
         y=np.array([-np.inf, np.inf]),
-        colour=losses[run.cell[2]][0],
-        style=(shift, TERMINAL_PHASE_DASHES),
+        colour=hue.look(run)[0],
+        style=(2.0 * hue.place(run), TERMINAL_PHASE_DASHES),  # shifted: dashes of two at one epoch both show
         width=0.75 * width,
         alpha=0.8 * alpha,
         background=True,

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from nc_runner.figures.base import Curve, PanelFigure
 from nc_runner.figures.curves import curve_legend
-from nc_runner.figures.grid import Frame, LegendEntry
+from nc_runner.figures.grid import Frame, LegendEntry, Panel
+from nc_runner.figures.looks import ordered_colour
 from nc_runner.figures.scales import FloatArray, drawable, log_scale
 from nc_runner.figures.style import BLACK, GREY, LINE_STYLES
-from nc_runner.figures.traces import Trace, fitting_scale, ordered_colour, sample
+from nc_runner.figures.traces import Trace, fitting_scale, sample
 from nc_runner.runs.flows import LAWS, FlowRun, exact_columns, simulated_columns
 
 if TYPE_CHECKING:
@@ -47,31 +47,27 @@ class FlowFigure(PanelFigure):
     def legend(self) -> Iterator[LegendEntry]:
         """What colours, styles and markers mean."""
 
-    def draw(self, flows: Sequence[FlowRun]) -> Figure | None:
-        """The figure, or None where no value could be drawn."""
+    def frame(self, flows: Sequence[FlowRun]) -> Frame | None:
+        """What is drawn, or None where no value could be drawn."""
         flows = sorted(flows, key=lambda flow: (flow.sizes, flow.seed, str(flow.folder)))
         laws = [law for law in LAWS if any(law in flow.laws for flow in flows)]
-        panels = [
-            [list(self.traces(flow, law)) if law in flow.laws else None for law in laws] for flow in flows
-        ]
-        traces = [trace for row in panels for found in row for trace in found or () if not trace.background]
+        found = [[list(self.traces(flow, law)) if law in flow.laws else [] for law in laws] for flow in flows]
+        traces = [trace for row in found for lines in row for trace in lines if not trace.background]
         if not any(np.isfinite(trace.y).any() for trace in traces):
             return None
         first, last = (over([float(over(trace.x)) for trace in traces]) for over in (min, max))
-        frame = Frame(
+        x, y = log_scale(first, last), fitting_scale(traces, self.log)
+        return Frame(
             rows=_names(flows),
             columns=[LAW_NAMES[law] for law in laws],
-            panels=panels,
+            panels=[[Panel(lines, x, y, shaded=not lines) for lines in row] for row in found],
             title=self.title,
             x_label="time / (n C²)",
             y_label=self.y_label,
-            x_scales=[log_scale(first, last)] * len(laws),
-            y_scales=[fitting_scale(traces, self.log)] * len(laws),
             legend=list(self.legend()),
             caption=self.caption,
             joint=", ",
         )
-        return frame.draw()
 
 
 @dataclass(frozen=True, kw_only=True)

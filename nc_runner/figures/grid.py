@@ -1,32 +1,43 @@
 """The panels of a figure and all that surrounds them: titles, axis labels, legend, caption.
 
-Widths are those of print, so that a figure goes into a paper unscaled: one panel is a column wide (3.4 in),
-three columns of panels and more are a page wide (7 in). Matplotlib's constrained layout places everything.
+Sizes and fonts are those of matplotlib's settings while it is drawn. Matplotlib's constrained layout places
+everything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
+import matplotlib
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from nc_runner.figures.scales import Scale
+from nc_runner.figures.looks import ordered_colour
+from nc_runner.figures.scales import Scale, linear_scale, log_scale
 from nc_runner.figures.style import GREY
 from nc_runner.figures.traces import Trace
 
-DOTS_PER_INCH = 220
+LEAST_SIZE = 7.0  # points: smaller letters cannot be read in print
 _EDGE = 0.06  # inches
 _AROUND = 0.85  # inches of height that titles, tick labels and the label of the x axes take
 _BESIDE = 0.75  # inches of width that the y axis and the names of rows take
 _GAP = 0.13  # inches between two rows
+_BAR = 0.5  # inches of height that a scale of colours takes
+_OWN_TEXTS = 0.3  # inches that the title and tick labels of a panel take, where each has some
 _LETTER = 0.58  # mean width of a letter, in font sizes
+_MOST_DETAILED = 9  # panels: with more, minor ticks would take most of the time
 
 
 @dataclass(frozen=True)
@@ -38,81 +49,145 @@ class LegendEntry:
     math: bool = False
 
 
+@dataclass(frozen=True)
+class ColourBar:
+    """A scale of colours for a number, called ``label``."""
+
+    label: str
+    low: float
+    high: float
+    log: bool
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes. ``shaded``: there is nothing to show.
+
+    ``title``, ``y_label`` and ``legend`` are those of a panel that has some of its own.
+    """
+
+    traces: Sequence[Trace]
+    x: Scale
+    y: Scale
+    shaded: bool = False
+    title: str = ""
+    y_label: str = ""
+    legend: Sequence[LegendEntry] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """The panels of a figure and what surrounds them. Each column of panels has an x scale and a y scale.
+    """The panels of a figure by row and column, and what surrounds them.
 
-    ``panels`` holds the traces of each panel by row and column, None for one that is shaded. A panel that is
-    alone is named by its row, ``joint`` and its column.
+    A panel that is alone is named by its row, ``joint`` and its column.
     """
 
     rows: Sequence[str]
     columns: Sequence[str]
-    panels: Sequence[Sequence[Sequence[Trace] | None]]
+    panels: Sequence[Sequence[Panel]]
     title: str
     x_label: str
     y_label: str
-    x_scales: Sequence[Scale]
-    y_scales: Sequence[Scale]
     legend: Sequence[LegendEntry]
     caption: str = ""
     joint: str = " on "
+    bar: ColourBar | None = None
+
+    @property
+    def apart(self) -> bool:
+        """Whether each panel has a title and a y axis of its own."""
+        return any(panel.title for row in self.panels for panel in row)
 
     def draw(self) -> Figure:
         """The finished figure."""
-        width = {1: 3.4, 2: 5.2}.get(len(self.columns), 7.0 + 1.25 * max(0, len(self.columns) - 5))
-        panel_width = (width - _BESIDE) / len(self.columns)
-        panel_height = min(max(0.72 * panel_width, 1.0), 1.9 if len(self.rows) == 1 else 1.5)
-        height = _AROUND + len(self.rows) * (panel_height + _GAP)
+        width, panel_width, panel_height = self._size()
+        around = _AROUND + (_BAR if self.bar else 0.0)
+        height = around + len(self.rows) * (panel_height + (_OWN_TEXTS if self.apart else _GAP))
 
-        figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
+        figure = Figure(figsize=(width, height))
         FigureCanvasAgg(figure)
         grid = figure.add_gridspec(2, 1)
         above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
-        box = self._draw_legend(below, width - 2 * _EDGE)
-        legend_height = box.get_window_extent().height / figure.dpi + _EDGE
+        legend_height = 0.01
+        if self.legend or self.caption:
+            box = self._draw_legend(below, width - 2 * _EDGE)
+            legend_height = box.get_window_extent().height / figure.dpi + _EDGE
         figure.set_size_inches(width, height + legend_height)
         grid.set_height_ratios([height, legend_height])
 
-        panels = [list(row) for row in above.subplots(len(self.rows), len(self.columns), squeeze=False)]
-        y_shared = all(scale == self.y_scales[0] for scale in self.y_scales)
-        self._set_scales(panels, y_shared)
-        self._write(above, panels, (width, panel_width, panel_height))
-        _lay_out(figure, panels, y_shared)
-        self._draw_traces(panels)
+        axes = [list(row) for row in above.subplots(len(self.rows), len(self.columns), squeeze=False)]
+        self._set_scales(axes)
+        self._write(above, axes, (width, panel_width, panel_height))
+        if self.bar is not None:
+            _draw_bar(above, axes, self.bar)
+        self._lay_out(figure, axes)
+        for row, panels in zip(axes, self.panels, strict=True):
+            for one, panel in zip(row, panels, strict=True):
+                _draw_traces(one, panel)
         return figure
 
-    def _draw_traces(self, panels: Sequence[Sequence[Axes]]) -> None:
-        for row, found in zip(panels, self.panels, strict=True):
-            for panel, traces, scale in zip(row, found, self.y_scales, strict=True):
-                if traces is None:
-                    panel.set_facecolor("0.965")
-                    panel.grid(False)
-                for trace in traces or ():
-                    trace.draw(panel, scale)
+    def draw_into(self, axes: Axes) -> None:
+        """Draw the only panel into ``axes`` that somebody else made, with labels and legend.
+
+        Raises ValueError where there are several panels.
+        """
+        if len(self.rows) != 1 or len(self.columns) != 1:
+            raise ValueError(f"{len(self.rows)} x {len(self.columns)} panels do not go into one pair of axes")
+        panel = self.panels[0][0]
+        _set_scale(axes, panel, detailed=True)
+        axes.set(xlabel=self.x_label, ylabel=self.y_label)
+        axes.set_title(self.title, parse_math=False)
+        _draw_traces(axes, panel)
+        _draw_inner_legend(axes, self.legend)
+
+    def _size(self) -> tuple[float, float, float]:
+        """Width of the figure, width and height of a panel, in inches.
+
+        A style sheet's ``figure.figsize`` is the size of a figure with one row of panels; where it is 1 by
+        1, one panel is a column wide (3.4 in), three columns and more a page (7 in): unscaled in a paper.
+        """
+        columns, given = len(self.columns), matplotlib.rcParams["figure.figsize"]
+        fixed = tuple(given) != (1.0, 1.0)
+        width = {1: 3.4, 2: 5.2}.get(columns, 7.0 + 1.25 * max(0, columns - 5))
+        if fixed:
+            width = given[0]
+        panel_width = (width - _BESIDE) / columns
+        if fixed:
+            high = given[1] - _AROUND - 0.3  # the legend's two lines
+            return width, panel_width, max(1.0, high / (len(self.rows) if self.apart else 1))
+        most = 1.9 if len(self.rows) == 1 else 1.5
+        return width, panel_width, min(max(0.72 * panel_width, 1.0), most)
 
     def _write(
-        self, figure: SubFigure, panels: Sequence[Sequence[Axes]], size: tuple[float, float, float]
+        self, figure: SubFigure, axes: Sequence[Sequence[Axes]], size: tuple[float, float, float]
     ) -> None:
         """Titles and labels; names from disk are no mathematics, and smaller where they are long."""
         width, panel_width, panel_height = size
-        figure.suptitle(self.title, fontsize=_fitting(self.title, width, 9.5), parse_math=False)
-        figure.supxlabel(self.x_label, fontsize=8.0)
-        figure.supylabel(self.y_label, fontsize=8.0)
-        if len(self.rows) == len(self.columns) == 1:
-            name = f"{self.rows[0]}{self.joint}{self.columns[0]}"
-            panels[0][0].set_title(name, fontsize=_fitting(name, panel_width), parse_math=False)
+        text, points = _fitting(self.title, width, _points("figure.titlesize"))
+        figure.suptitle(text, fontsize=points, parse_math=False)
+        figure.supxlabel(self.x_label, fontsize=_points("figure.labelsize"))
+        figure.supylabel(self.y_label, fontsize=_points("figure.labelsize"))
+        size_of_names = _points("axes.titlesize")
+        if self.apart:
+            for one, panel in zip(chain(*axes), chain(*self.panels), strict=True):
+                text, points = _fitting(panel.title, panel_width, size_of_names)
+                one.set_title(text, fontsize=points, parse_math=False)
+                one.set_ylabel(panel.y_label, fontsize=max(LEAST_SIZE, size_of_names - 1), labelpad=1.5)
             return
-        for panel, name in zip(panels[0], self.columns, strict=True):
-            panel.set_title(name, fontsize=_fitting(name, panel_width), parse_math=False)
-        for row, name in zip(panels, self.rows, strict=True):
+        alone = len(self.rows) == len(self.columns) == 1
+        names = [self.joint.join(filter(None, (*self.rows, *self.columns)))] if alone else self.columns
+        for one, name in zip(axes[0], names, strict=True):
+            text, points = _fitting(name, panel_width, size_of_names)
+            one.set_title(text, fontsize=points, parse_math=False)
+        for row, name in () if alone else zip(axes, self.rows, strict=True):
+            text, points = _fitting(name, panel_height, size_of_names)
             row[-1].annotate(
-                name,
+                text,
                 (1.0, 0.5),
                 xytext=(4.0, 0.0),
                 xycoords="axes fraction",
                 textcoords="offset points",
-                fontsize=_fitting(name, panel_height),
+                fontsize=points,
                 rotation=270,
                 va="center",
                 parse_math=False,
@@ -120,16 +195,16 @@ class Frame:
 
     def _draw_legend(self, figure: SubFigure, width: float) -> Legend:
         """The legend in as few lines as fit ``width`` inches, with the caption above it."""
-        for columns in range(len(self.legend), 0, -1):
+        caption, points = _fitting(self.caption, width, _points("legend.title_fontsize"))
+        for columns in range(max(1, len(self.legend)), 0, -1):
             box = figure.legend(
                 [entry.artist for entry in self.legend],
                 [f"\N{ZERO WIDTH SPACE}{entry.label}" for entry in self.legend],
                 loc="center",
                 ncols=columns,
                 frameon=False,
-                fontsize=7.5,
-                title=self.caption or None,
-                title_fontsize=_fitting(self.caption, width, 6.5),
+                title=caption or None,
+                title_fontsize=points,
                 handlelength=2.2,
                 handletextpad=0.5,
                 columnspacing=1.4,
@@ -145,42 +220,105 @@ class Frame:
             box.remove()
         return box
 
-    def _set_scales(self, panels: Sequence[Sequence[Axes]], y_shared: bool) -> None:
-        for i, row in enumerate(panels):
-            for j, panel in enumerate(row):
-                _set_scale(panel, self.x_scales[j], self.y_scales[j])
-                panel.tick_params(labelbottom=i == len(panels) - 1, labelleft=j == 0 or not y_shared)
+    def _set_scales(self, axes: Sequence[Sequence[Axes]]) -> None:
+        panels, last = list(chain(*self.panels)), len(self.rows) - 1
+        detailed = len(panels) <= _MOST_DETAILED
+        for i, (row, found) in enumerate(zip(axes, self.panels, strict=True)):
+            for j, (one, panel) in enumerate(zip(row, found, strict=True)):
+                _set_scale(one, panel, detailed)
+                one.tick_params(labelbottom=i == last, labelleft=j == 0 or not self._y_shared)
+
+    @property
+    def _y_shared(self) -> bool:
+        panels = list(chain(*self.panels))
+        return not self.apart and all(panel.y == panels[0].y for panel in panels)
+
+    def _lay_out(self, figure: Figure, axes: Sequence[Sequence[Axes]]) -> None:
+        """Place everything, once: as the figure's own engine constrained layout would run for each format.
+
+        Only axes with tick labels are measured, and of equal ones only those of the first column or last row.
+        """
+        for i, row in enumerate(axes):
+            for j, one in enumerate(row):
+                last = i == len(axes) - 1
+                one.xaxis.set_visible(last)
+                one.yaxis.set_visible(self.apart or j == 0 or (last and not self._y_shared))
+        ConstrainedLayoutEngine(w_pad=0.055, h_pad=0.055).execute(figure)
+        for one in chain(*axes):
+            one.xaxis.set_visible(True)
+            one.yaxis.set_visible(True)
 
 
-def _lay_out(figure: Figure, panels: Sequence[Sequence[Axes]], y_shared: bool) -> None:
-    """Place everything, once: as the figure's own engine constrained layout would run for each format.
-
-    Only axes with tick labels are measured, and of equal ones only those of the first column or last row.
-    """
-    for i, row in enumerate(panels):
-        for j, panel in enumerate(row):
-            last = i == len(panels) - 1
-            panel.xaxis.set_visible(last)
-            panel.yaxis.set_visible(j == 0 or (last and not y_shared))
-    ConstrainedLayoutEngine(w_pad=0.055, h_pad=0.055).execute(figure)
-    for panel in (panel for row in panels for panel in row):
-        panel.xaxis.set_visible(True)
-        panel.yaxis.set_visible(True)
-
-
-def _set_scale(panel: Axes, x: Scale, y: Scale) -> None:
+def _set_scale(axes: Axes, panel: Panel, detailed: bool) -> None:
+    x, y = panel.x, panel.y
     if x.log:
-        panel.set_xscale("log")
+        axes.set_xscale("log")
     if y.log:
-        panel.set_yscale("log")
-    panel.set_xlim(x.low if x.log else x.low - 0.02 * (x.high - x.low), x.high)
-    panel.set_ylim(y.low if y.log else y.low - 0.03 * (y.high - y.low), y.high)
-    for axis, scale in ((panel.xaxis, x), (panel.yaxis, y)):
+        axes.set_yscale("log")
+    axes.set_xlim(x.low if x.log else x.low - 0.02 * (x.high - x.low), x.high)
+    axes.set_ylim(y.low if y.log else y.low - 0.03 * (y.high - y.low), y.high)
+    for axis, scale in ((axes.xaxis, x), (axes.yaxis, y)):
         axis.set_major_locator(FixedLocator(scale.ticks))
-        axis.set_minor_locator(NullLocator())
+        axis.set_minor_locator(FixedLocator(scale.minor) if detailed and scale.minor else NullLocator())
         axis.set_major_formatter(FixedFormatter(scale.labels))
 
 
-def _fitting(text: str, room: float, size: float = 8.0) -> float:
-    """The font size, at most ``size``, in which ``text`` is about as long as ``room`` inches."""
-    return min(size, room * 72 / (_LETTER * max(len(text), 1)))
+def _draw_traces(axes: Axes, panel: Panel) -> None:
+    if panel.shaded:
+        axes.set_facecolor("0.965")
+        axes.grid(False)
+    for trace in panel.traces:
+        trace.draw(axes, panel.y)
+    if panel.legend:
+        _draw_inner_legend(axes, panel.legend)
+
+
+def _draw_inner_legend(axes: Axes, entries: Sequence[LegendEntry]) -> None:
+    box = axes.legend(
+        [entry.artist for entry in entries],
+        [f"\N{ZERO WIDTH SPACE}{entry.label}" for entry in entries],
+        fontsize=max(LEAST_SIZE, _points("legend.fontsize") - 0.5),
+        framealpha=0.75,
+        edgecolor="none",
+        handlelength=1.8,
+        labelspacing=0.2,
+        borderpad=0.2,
+    )
+    for text, entry in zip(box.get_texts(), entries, strict=True):
+        text.set(text=entry.label, parse_math=entry.math)
+
+
+def _draw_bar(figure: SubFigure, axes: Sequence[Sequence[Axes]], bar: ColourBar) -> None:
+    """The scale of colours below all panels."""
+    colours = ListedColormap([ordered_colour(place) for place in np.linspace(0.0, 1.0, 128)])
+    norm = (LogNorm if bar.log else Normalize)(bar.low, bar.high)
+    scale = log_scale(bar.low, bar.high) if bar.log else linear_scale(bar.low, bar.high)
+    ticks = dict(zip(scale.ticks, scale.labels, strict=True))
+    shown = {tick: label for tick, label in ticks.items() if bar.low <= tick <= bar.high}
+    drawn = figure.colorbar(
+        ScalarMappable(norm, colours),
+        ax=list(chain(*axes)),
+        location="bottom",
+        shrink=0.6,
+        aspect=45,
+        pad=0.02,
+    )
+    drawn.minorticks_off()
+    drawn.set_ticks(list(shown), labels=list(shown.values()))
+    drawn.ax.set_title(bar.label, fontsize=_points("legend.fontsize"), pad=2.0, parse_math=False)
+    drawn.outline.set_linewidth(0.4)
+
+
+def _points(setting: str) -> float:
+    """The size of a font in points; one that is ``None`` or relative is that of matplotlib's default."""
+    settings: dict[Any, Any] = matplotlib.rcParams
+    return float(FontProperties(size=settings[setting]).get_size_in_points())
+
+
+def _fitting(text: str, room: float, size: float) -> tuple[str, float]:
+    """``text`` in a size, at most ``size``, in which it is about ``room`` inches long; cut where none is."""
+    fits = room * 72 / (_LETTER * max(len(text), 1))
+    if fits >= min(size, LEAST_SIZE):
+        return text, min(size, max(fits, LEAST_SIZE))
+    letters = max(4, int(room * 72 / (_LETTER * LEAST_SIZE)))
+    return f"{text[: letters - 1]}…" if len(text) > letters else text, min(size, LEAST_SIZE)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from nc_runner.figures.base import Cells, Curve, RunFigure
+from nc_runner.figures.base import Cells, Curve, RunFigure, View
 from nc_runner.figures.grid import Frame, LegendEntry
-from nc_runner.figures.scales import Scale, drawable
-from nc_runner.figures.style import LINE_STYLES, LossLook, printable
-from nc_runner.figures.traces import Trace, fitting_scale, ordered_colour, sample, thinness
+from nc_runner.figures.looks import ordered_colour
+from nc_runner.figures.scales import FloatArray, Scale, drawable
+from nc_runner.figures.style import LINE_STYLES, printable
+from nc_runner.figures.traces import Trace, fitting_scale, sample, thinness
 from nc_runner.runs.reader import Run
 
 _EPOCHS = 5  # lines of one run and curve: more are hard to distinguish
@@ -31,36 +32,36 @@ class LayerFigure(RunFigure):
     def shows(self, run: Run) -> bool:
         return run.layers is not None and len(run.layers) > 0
 
-    def draw(self, title: str, runs: Sequence[Run], looks: Mapping[str, LossLook]) -> Figure | None:
-        cells, epochs = Cells(runs), shown_epochs(runs)
-        traces = {run: list(self._traces(run, epochs, cells.crowd(run))) for run in runs}
+    def frame(self, title: str, runs: Sequence[Run], view: View) -> Frame | None:
+        cells = Cells(runs, view.hue, faceted=view.facets)
+        crowds = cells.crowds()
+        epochs = {run: shown_epochs(run, view.first, view.last) for run in runs}
+        traces = {run: list(self._traces(run, epochs[run], crowds[run])) for run in runs}
         lines = [trace for mine in traces.values() for trace in mine]
         if not lines:
             return None
-        axis = _DepthAxis(_common_names(runs), {1: 2.7, 2: 2.1}.get(len(cells.data_sets), 1.3))
-        samples = [sample(ordered_colour(place)) for place in np.linspace(0.0, 1.0, len(epochs))]
-        frame = Frame(
+        axis = _DepthAxis(_common_names(runs), {1: 2.7, 2: 2.1}.get(len(cells.columns), 1.3))
+        columns = range(len(cells.columns))
+        return Frame(
             rows=cells.rows,
             columns=cells.columns,
-            panels=cells.arrange(traces),
+            panels=cells.panels(
+                traces,
+                [axis.scale(cells.of_data_set(j)) for j in columns],
+                [fitting_scale(lines, self.log)] * len(columns),
+            ),
             title=title,
             x_label="layer" if axis.named else "depth of the layer",
             y_label=self.y_label,
-            x_scales=[axis.scale([r for r in runs if r.cell[1] == name]) for name in cells.data_sets],
-            y_scales=[fitting_scale(lines, self.log)] * len(cells.data_sets),
-            legend=[
-                LegendEntry(line, f"{'' if i else 'epoch '}{epoch}")
-                for i, (line, epoch) in enumerate(zip(samples, epochs, strict=True))
-            ],
+            legend=list(_legend(list(epochs.values()))),
             caption="; ".join([*self._styles(), *axis.caption()]),
         )
-        return frame.draw()
 
     def _traces(self, run: Run, epochs: Sequence[int], crowd: int) -> Iterator[Trace]:
         if run.layers is None:
             return
         width, alpha = thinness(crowd)
-        for place, epoch in zip(np.linspace(0.0, 1.0, len(epochs)), epochs, strict=True):
+        for place, epoch in zip(_places(epochs), epochs, strict=True):
             table = run.layers[run.layers["epoch"] == epoch]
             for curve in self.curves:
                 raw = curve.offset + curve.factor * table[curve.column].to_numpy(np.float64)
@@ -111,9 +112,11 @@ class _DepthAxis:
             yield printable(whole if len(whole) <= _CAPTION_LETTERS else ends)
 
 
-def shown_epochs(runs: Sequence[Run]) -> list[int]:
-    """A few of the measured epochs, about equally far apart on a log scale, first and last included."""
-    measured = sorted({int(epoch) for run in runs if run.layers is not None for epoch in run.layers["epoch"]})
+def shown_epochs(run: Run, first: float = 0, last: float = math.inf) -> list[int]:
+    """A few of a run's measured epochs, about equally far apart on a log scale, first and last included."""
+    if run.layers is None:
+        return []
+    measured = sorted({int(e) for e in run.layers["epoch"] if first <= e <= last})
     if len(measured) <= _EPOCHS:
         return measured
     start = [epoch for epoch in measured if epoch == 0]  # at initialisation: it has no place on a log scale
@@ -121,6 +124,25 @@ def shown_epochs(runs: Sequence[Run]) -> list[int]:
     logs = np.log(later)
     targets = np.linspace(logs[0], logs[-1], _EPOCHS - len(start))
     return start + sorted({later[int(np.abs(logs - target).argmin())] for target in targets})
+
+
+def _places(epochs: Sequence[int]) -> FloatArray:
+    """Where the colours of a run's epochs are, from 0 for the first to 1 for the last."""
+    return np.linspace(0.0, 1.0, len(epochs))
+
+
+def _legend(epochs: Sequence[Sequence[int]]) -> Iterator[LegendEntry]:
+    """The epoch of each colour; where runs have different epochs, only the ends."""
+    different = {tuple(some) for some in epochs if some}
+    if len(different) == 1:
+        only = different.pop()
+        for i, (place, epoch) in enumerate(zip(_places(only), only, strict=True)):
+            yield LegendEntry(sample(ordered_colour(place)), f"{'' if i else 'epoch '}{epoch}")
+        return
+    for place, end in ((0.0, min), (1.0, max)):
+        found = sorted({end(some) for some in different})
+        span = f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+        yield LegendEntry(sample(ordered_colour(place)), f"{'last' if place else 'first'} epoch, {span}")
 
 
 def _common_names(runs: Sequence[Run]) -> list[str]:

@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from nc_runner import __version__
 from nc_runner.figures.catalogue import FLOW_CATALOGUE
+from nc_runner.figures.choice import Job
 from nc_runner.figures.claims import (
     COMPARABLE,
     INCONCLUSIVE,
@@ -31,7 +32,6 @@ from nc_runner.figures.claims import (
     Overall,
     overall,
 )
-from nc_runner.figures.draw import jobs
 from nc_runner.figures.report_runs import (
     flow_name,
     number_text,
@@ -57,21 +57,26 @@ def write_report(
     runs: Sequence[Run],
     flows: Sequence[FlowRun],
     judgements: Sequence[Judgement],
+    jobs: Sequence[Job],
     out: Path,
     pictures: Path,
 ) -> Path:
-    """Write ``report.html`` into ``out``. ``pictures``: the folder that holds the figures as SVG.
+    """Write ``report.html`` into ``out``. ``pictures``: the folder that holds the figures ``jobs`` as SVG.
 
     Raises :class:`OSError` where a file cannot be read or written.
     """
     path = out / REPORT_FILE
-    page = render(runs, flows, judgements, pictures)
+    page = render(runs, flows, judgements, jobs, pictures)
     write_atomically(path, page.encode("utf-8", errors="backslashreplace"))
     return path
 
 
 def render(
-    runs: Sequence[Run], flows: Sequence[FlowRun], judgements: Sequence[Judgement], pictures: Path
+    runs: Sequence[Run],
+    flows: Sequence[FlowRun],
+    judgements: Sequence[Judgement],
+    jobs: Sequence[Job],
+    pictures: Path,
 ) -> str:
     """The page as text. ``runs`` and ``flows`` are listed in the given order."""
     names = short_folders([run.folder for run in runs] + [flow.folder for flow in flows])
@@ -106,7 +111,7 @@ def render(
         comparable=f"{COMPARABLE:g}",
         columns=columns,
         lines=[[column.cell(line) for column in columns] for line in lines],
-        figures=list(_figures(runs, pictures)),
+        figures=list(_figures(jobs, pictures)),
         records=records(runs, flows, names),
         rows=len(table),
         width=len(table.columns),
@@ -185,10 +190,9 @@ class _Picture:
     source: str
 
 
-def _figures(runs: Sequence[Run], pictures: Path) -> Iterator[_Picture]:
+def _figures(jobs: Sequence[Job], pictures: Path) -> Iterator[_Picture]:
     """Every figure that ``pictures`` holds."""
-    drawn = [run for run in runs if len(run.rows)]
-    known = [(job.name, job.title, job.figure.reading) for job in jobs(drawn)]
+    known = [(job.name, job.title, job.figure.reading) for job in jobs]
     known += [(figure.name, figure.title, figure.reading) for figure in FLOW_CATALOGUE]
     for name, title, reading in known:
         picture = pictures / f"{name}.svg"

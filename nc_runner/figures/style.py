@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ LINE_STYLES: dict[str, LineStyleType] = {
 }
 TERMINAL_PHASE_DASHES = (2.0, 2.0)
 
-LossLook = tuple[str, str]  # colour and line style
-
-_LOSS_LOOKS = {"mse": (BLUE, "solid"), "ce": (ORANGE, "dashed")}
-_OTHER_LOSS_LOOKS = ((GREEN, "dashdot"), (PURPLE, "dotted"), (SKY, "dashed"), (BLACK, "dashdot"))
-
 _FAMILIES = {"vgg": "VGG", "resnet": "ResNet", "densenet": "DenseNet"}
 _DATA_SETS = {
     "digits": "Digits",
@@ -39,6 +34,7 @@ _DATA_SETS = {
 }
 _LOSSES = {"mse": "MSE", "ce": "CE", "mse_path": "MSE path", "ce_path": "CE path"}
 _LONGEST_NAME = 24
+_LONGEST_LABEL = 48
 
 
 def printable(text: str) -> str:
@@ -116,9 +112,17 @@ def loss_order(name: str) -> tuple[int, str]:
     return (list(_LOSSES).index(name), name) if name in _LOSSES else (len(_LOSSES), name)
 
 
-def loss_looks(losses: Iterable[str]) -> dict[str, LossLook]:
-    """The look of each loss. MSE and CE look the same in every figure."""
-    looks = dict(_LOSS_LOOKS)
-    for name in sorted(set(losses) - set(looks)):
-        looks[name] = _OTHER_LOSS_LOOKS[(len(looks) - len(_LOSS_LOOKS)) % len(_OTHER_LOSS_LOOKS)]
-    return looks
+def shortened(labels: Sequence[str], longest: int = _LONGEST_LABEL) -> list[str]:
+    """``labels`` of at most ``longest`` letters or a few more: where two would be equal they get numbers.
+
+    >>> shortened(["a" * 50, "a" * 51, "b"], 8)
+    ['aaaaaaa…', 'aaaaaaa… (2)', 'b']
+    """
+    result: list[str] = []
+    for label in map(printable, labels):
+        short = label if len(label) <= longest else f"{label[: longest - 1]}…"
+        number = 2
+        while short in result:
+            short, number = f"{short.removesuffix(f' ({number - 1})')} ({number})", number + 1
+        result.append(short)
+    return result

@@ -15,6 +15,7 @@ from matplotlib.typing import ColorType, LineStyleType
 from nc_runner.figures.scales import FloatArray, Scale, linear_scale, log_scale
 
 BAND_ALPHA = 0.22
+_USUAL_WIDTH = 1.2  # points
 _OUTSIDE = 20.0  # axis lengths that a line may leave its panel by: file formats cannot write any number
 
 
@@ -34,6 +35,7 @@ class Trace:
     alpha: float = 1.0
     marker: str = ""
     hollow: bool = False
+    size: float = 2.4
     end: str = ""
     low: FloatArray | None = None
     high: FloatArray | None = None
@@ -47,18 +49,23 @@ class Trace:
             up = scale.clamp(np.concatenate((self.low[good], self.high[good][::-1])), _OUTSIDE)
             outline = np.column_stack((across, up))
             panel.add_artist(Polygon(outline, facecolor=self.colour, alpha=BAND_ALPHA, lw=0.0, zorder=1.6))
-        line = sample(self.colour, self.style, self.width, self.alpha)
+        line = sample(self.colour, self.style, self.width * thickness(), self.alpha)
         line.set_data(self.x, scale.clamp(self.y, _OUTSIDE))
         line.set_zorder(1.5 if self.background else 2.0)
         if self.marker:
             face = "white" if self.hollow else self.colour
-            line.set(marker=self.marker, markersize=2.4, markerfacecolor=face, markeredgewidth=0.65)
+            line.set(marker=self.marker, markersize=self.size, markerfacecolor=face, markeredgewidth=0.65)
         panel.add_artist(line)
         if self.end:
             last = np.flatnonzero(np.isfinite(self.y))[-1]
             mark = end_sample(self.end, self.colour)
             mark.set_data(self.x[last : last + 1], scale.clamp(self.y[last : last + 1]))
             panel.add_artist(mark)
+
+
+def thickness() -> float:
+    """How much thicker lines are than usual: a style sheet's ``lines.linewidth`` says it."""
+    return float(matplotlib.rcParams["lines.linewidth"]) / _USUAL_WIDTH
 
 
 def sample(
@@ -83,11 +90,6 @@ def fitting_scale(traces: Sequence[Trace], log: bool) -> Scale:
     low = min(float(np.nanmin(t.y if t.low is None else t.low)) for t in drawn)
     high = max(float(np.nanmax(t.y if t.high is None else t.high)) for t in drawn)
     return log_scale(low, high) if log else linear_scale(min(low, 0.0), high)
-
-
-def ordered_colour(place: float) -> ColorType:
-    """The colour of a line among others that have an order, from 0 to 1; lighter ones are hard to see."""
-    return matplotlib.colormaps["viridis"](0.9 * place)
 
 
 def thinness(crowd: int) -> tuple[float, float]:

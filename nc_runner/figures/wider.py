@@ -5,7 +5,7 @@ A column that is not in the table below is drawn all the same, under its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,9 @@ from nc_runner.columns import WIDER_COLUMNS, describe
 from nc_runner.figures.base import Curve
 from nc_runner.figures.curves import CurveFigure
 from nc_runner.figures.grid import LegendEntry
+from nc_runner.figures.hue import Hue
 from nc_runner.figures.scales import FloatArray
-from nc_runner.figures.style import GREY, LINE_STYLES, LossLook
+from nc_runner.figures.style import GREY, LINE_STYLES
 from nc_runner.figures.traces import sample
 from nc_runner.runs.reader import Run
 
@@ -100,8 +101,8 @@ class WiderFigure(CurveFigure):
         zero = "0 at collapse" if self.collapse.removesuffix(_GENERALISES) == "0" else ""
         return self.note or zero
 
-    def legend(self, losses: Mapping[str, LossLook]) -> Iterator[LegendEntry]:
-        yield from super().legend(losses)
+    def legend(self, runs: Sequence[Run], hue: Hue) -> Iterator[LegendEntry]:
+        yield from super().legend(runs, hue)
         if at_collapse(self.collapse, 3):  # whatever C is
             value = self.collapse.removesuffix(_GENERALISES).replace("-", "−")
             yield LegendEntry(sample(GREY, LINE_STYLES["dotted"]), f"at collapse: {value}")

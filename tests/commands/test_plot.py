@@ -11,14 +11,15 @@ import pytest
 from helpers.synthetic import write_run
 
 from nc_runner.commands import plot
-from nc_runner.figures import draw
+from nc_runner.figures import choice
 from nc_runner.runs.record import METRICS_FILE, RUN_FILE
 
 
 @pytest.fixture
 def few(monkeypatch):
     """Only two figures, to be quick where the pictures are not the point."""
-    monkeypatch.setattr(draw, "CATALOGUE", draw.CATALOGUE[:2])
+    monkeypatch.setattr(choice, "CATALOGUE", choice.CATALOGUE[:2])
+    monkeypatch.setattr(choice, "overviews", lambda *_: [])
 
 
 def command(*arguments):
@@ -53,7 +54,7 @@ def test_a_folder_of_runs_gives_all_figures_and_the_summary_without_torch(tmp_pa
         "train_loss", "errors", "nc1", "nc2_equinorm", "nc2_equiangularity", "nc2_maxangle",
         "nc3_self_duality", "nc4_ncc_mismatch", "mse_decomposition", "mse_decomposition_ce",
         "least_squares_vs_perp", "least_squares_vs_perp_ce", "snr_spectrum", "snr_spectrum_ce",
-        "phi_advance", "phi_advance_ce",
+        "phi_advance", "phi_advance_ce", "perp_over_ls", "overview",
     }  # fmt: skip
     assert files == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")} | {
         "summary.csv",
@@ -239,5 +240,5 @@ def test_an_interrupt_ends_it_quietly(tmp_path, monkeypatch, few):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(draw, "draw_all", interrupted)
+    monkeypatch.setattr("nc_runner.figures.draw.draw_all", interrupted)
     assert plot.main([str(tmp_path)]) == 130

@@ -5,11 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.drawn import curves, written
+from helpers.drawn import curves, figure_of, written
 from helpers.synthetic import write_run
 
 from nc_runner import collapse
-from nc_runner.figures import draw
 from nc_runner.figures.advance import phi, phi_advance, phi_advance_spread
 from nc_runner.figures.summary import summarise
 from nc_runner.runs.reader import read_run
@@ -64,8 +63,7 @@ def test_the_summary_counts_from_the_terminal_phase_or_else_from_the_first_row(t
 
 def test_the_figure_draws_the_advance_of_every_omega_and_says_what_t0_is(tmp_path):
     run = lawful_run(tmp_path, train_accuracy=lambda epoch: float(epoch >= 10))
-    (job,) = (job for job in draw.jobs([run]) if job.name == "phi_advance")
-    figure = job.draw([run])
+    figure = figure_of("phi_advance", [run])
     (panel,) = figure.axes
     _, advance = phi_advance(run.rows, 4, 10)
     assert len(curves(panel)) == 3

@@ -6,7 +6,17 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
-from helpers.drawn import curves, figure_of, legend_words, markers, read, vertical_lines, written
+from helpers.drawn import (
+    curves,
+    figure_of,
+    legend_words,
+    markers,
+    names_of,
+    read,
+    vertical_lines,
+    write_all,
+    written,
+)
 from helpers.synthetic import write_run
 
 from nc_runner.figures import draw
@@ -66,7 +76,7 @@ def test_without_a_terminal_phase_neither_line_nor_legend_speaks_of_it(tmp_path)
 def test_each_loss_gets_a_decomposition_of_its_own(tmp_path):
     folders = [write_run(tmp_path, loss=loss, epochs=5) for loss in ("ce", "mse", "my/loss")]
     runs = read(*folders)
-    names = [job.name for job in draw.jobs(runs)]
+    names = names_of(runs)
     assert len(set(names)) == len(names)
     for stem in ("mse_decomposition", "least_squares_vs_perp", "snr_spectrum"):
         assert {stem, f"{stem}_ce", f"{stem}_my_loss"} <= set(names)
@@ -80,7 +90,7 @@ def test_each_loss_gets_a_decomposition_of_its_own(tmp_path):
 
 def test_two_losses_whose_names_look_alike_on_disk_do_not_overwrite_each_other(tmp_path):
     runs = read(*(write_run(tmp_path / str(i), loss=loss, epochs=2) for i, loss in enumerate(["a:b", "a_B"])))
-    names = [job.name.lower() for job in draw.jobs(runs)]
+    names = [name.lower() for name in names_of(runs)]
     assert len(set(names)) == len(names)
 
 
@@ -162,10 +172,10 @@ def test_numbers_that_cannot_be_drawn_break_nothing_and_warn_of_nothing(tmp_path
     runs = read(write_run(tmp_path, epochs=16, change=HOSTILE))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        files, empty = draw.draw_all(runs, tmp_path, ["png", "pdf", "svg"])
+        files, empty = write_all(runs, tmp_path, ["png", "pdf", "svg"])
     assert empty == ["nc1", "nc3_self_duality"]
     assert all(file.stat().st_size > 2000 for file in files)
-    assert len(files) == 3 * (len(draw.jobs(runs)) - len(empty))
+    assert len(files) == 3 * (len(names_of(runs)) - len(empty))
 
 
 def test_masked_values_leave_gaps_and_the_rest_is_drawn(tmp_path):
@@ -176,12 +186,11 @@ def test_masked_values_leave_gaps_and_the_rest_is_drawn(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")  # figures are drawn without write_figure's own filter
-def test_names_from_disk_are_not_taken_for_mathematics_or_markup(tmp_path, monkeypatch):
-    monkeypatch.setattr(draw, "CATALOGUE", [draw.CATALOGUE[2], draw.CATALOGUE[-1]])
+def test_names_from_disk_are_not_taken_for_mathematics_or_markup(tmp_path):
     runs = read(write_run(tmp_path, "$\\frac{$[bold]", "漢字$_$", "_loss$", epochs=3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        draw.draw_all(runs, tmp_path, ["png", "pdf"])
+        write_all(runs, tmp_path, ["png", "pdf"], only=("nc1", "phi_advance", "overview"))
     assert "$\\frac{$[bold] on 漢字$_$" in written(figure_of("nc1", runs))
 
 
@@ -190,7 +199,7 @@ def test_pdf_text_is_text_of_whole_fonts_and_the_bytes_repeat(tmp_path):
     contents = []
     for out in (tmp_path / "a", tmp_path / "b"):
         out.mkdir()
-        draw.FigureWriter(runs, out, ["pdf", "svg"]).write(draw.jobs(runs)[0])
+        write_all(runs, out, ["pdf", "svg"], only=("train_loss",))
         contents.append([(out / f"train_loss.{kind}").read_bytes() for kind in ("pdf", "svg")])
     assert b"/CIDFontType2" in contents[0][0] or b"/TrueType" in contents[0][0]
     assert b"/Type3" not in contents[0][0]
@@ -205,7 +214,7 @@ def test_a_users_matplotlib_settings_do_not_change_a_figure(tmp_path):
     for out, size in ((tmp_path / "a", 10.0), (tmp_path / "b", 31.0)):
         out.mkdir()
         with matplotlib.rc_context({"font.size": size, "lines.linewidth": size, "axes.facecolor": "red"}):
-            draw.FigureWriter(runs, out, ["png"]).write(draw.jobs(runs)[0])
+            write_all(runs, out, ["png"], only=("train_loss",))
             assert matplotlib.rcParams["font.size"] == size
         contents.append((out / "train_loss.png").read_bytes())
     assert contents[0] == contents[1]
@@ -214,7 +223,6 @@ def test_a_users_matplotlib_settings_do_not_change_a_figure(tmp_path):
 @pytest.mark.parametrize("processes", ["two", "refused"])
 def test_processes_draw_what_one_draws_and_where_there_are_none_one_does(tmp_path, monkeypatch, processes):
     runs = read(write_run(tmp_path, epochs=3))
-    monkeypatch.setattr(draw, "CATALOGUE", draw.CATALOGUE[:2])
     monkeypatch.setattr(draw.os, "cpu_count", lambda: 2)
 
     def pool(*arguments, **options):
@@ -229,7 +237,7 @@ def test_processes_draw_what_one_draws_and_where_there_are_none_one_does(tmp_pat
     for out, threshold in ((tmp_path / "a", 1), (tmp_path / "b", 10**9)):
         out.mkdir()
         monkeypatch.setattr(draw, "_PARALLEL_FROM", threshold)
-        files, _ = draw.draw_all(runs, out, ["png"])
+        files, _ = write_all(runs, out, ["png"], only=("train_loss", "errors"))
         contents.append([(file.name, file.read_bytes()) for file in files])
     assert used == [processes]
     assert [name for name, _ in contents[0]] == ["train_loss.png", "errors.png"]

@@ -48,7 +48,7 @@ def points(axes):
 
 
 def test_exact_lines_and_simulated_points_are_those_of_the_table_in_units_of_n_c_squared(tmp_path):
-    figure = FIGURES["flow_spectrum"].draw([made_flow(tmp_path, off=1.5)])
+    figure = FIGURES["flow_spectrum"].frame([made_flow(tmp_path, off=1.5)]).draw()
     (panel,) = figure.axes
     assert panel.get_xscale() == panel.get_yscale() == "log"
     times = np.logspace(0, 6, 13)
@@ -62,11 +62,11 @@ def test_exact_lines_and_simulated_points_are_those_of_the_table_in_units_of_n_c
 
 def test_ratios_are_to_the_largest_and_exponents_are_slopes(tmp_path):
     flow = made_flow(tmp_path)
-    (panel,) = FIGURES["flow_ratios"].draw([flow]).axes
+    (panel,) = FIGURES["flow_ratios"].frame([flow]).draw().axes
     first, second = exact_lines(panel)
     assert set(first[:, 1]) == {1.0}
     assert second[-1, 1] == pytest.approx(0.5, rel=1e-3)
-    (panel,) = FIGURES["flow_exponents"].draw([flow]).axes
+    (panel,) = FIGURES["flow_exponents"].frame([flow]).draw().axes
     first, second = exact_lines(panel)
     np.testing.assert_allclose(first[:, 1], 0.25)
     assert second[0, 1] > 1
@@ -75,7 +75,7 @@ def test_ratios_are_to_the_largest_and_exponents_are_slopes(tmp_path):
 
 def test_laws_are_columns_and_flows_rows_with_different_names(tmp_path):
     flows = [made_flow(tmp_path, ("projected", "raw")), made_flow(tmp_path, seed=1)]
-    figure = FIGURES["flow_losses"].draw(flows)
+    figure = FIGURES["flow_losses"].frame(flows).draw()
     assert len(figure.axes) == 4
     assert {"projected gradient", "raw gradient"} < set(written(figure))
     assert {f"C = 3, P = 4, n = 5, seed {seed}" for seed in (0, 1)} < set(written(figure))
@@ -83,7 +83,7 @@ def test_laws_are_columns_and_flows_rows_with_different_names(tmp_path):
 
 
 def test_a_measure_that_is_zero_ends_its_line(tmp_path):
-    (panel,) = FIGURES["flow_collapse"].draw([made_flow(tmp_path)]).axes
+    (panel,) = FIGURES["flow_collapse"].frame([made_flow(tmp_path)]).draw().axes
     shown = lines(panel)
     nc4 = shown[-1].get_ydata()
     assert nc4[0] == 0.5

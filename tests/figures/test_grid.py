@@ -7,8 +7,9 @@ import pytest
 from helpers.drawn import legend, legend_words, texts
 from matplotlib.lines import Line2D
 
-from nc_runner.figures.grid import Frame, LegendEntry
+from nc_runner.figures.grid import Frame, LegendEntry, Panel
 from nc_runner.figures.scales import drawable, linear_scale, log_scale
+from nc_runner.figures.sheets import drawing
 
 
 @pytest.mark.parametrize("high", [1e-9, 0.37, 1.0, 42.0, 350.0, 1e6, 1e150])
@@ -51,20 +52,24 @@ def test_what_an_axis_cannot_show_is_masked():
     np.testing.assert_array_equal(drawable(values, log=False), [1.0, 0.0, -1.0, 1e-300, *[math.nan] * 3])
 
 
+SCALES = linear_scale(0, 350, whole=True), log_scale(1e-4, 1.0)
+
+
 def _grid(rows, columns, labels=("MSE", "CE")):
     frame = Frame(
         rows=rows,
         columns=columns,
-        panels=[[[] for _ in columns] for _ in rows],
+        panels=[
+            [Panel((), linear_scale(0, 350, whole=True), log_scale(1e-4, 1.0)) for _ in columns] for _ in rows
+        ],
         title="A title",
         y_label="$y$",
         x_label="epoch",
         legend=[LegendEntry(Line2D([], []), label) for label in labels],
-        x_scales=[linear_scale(0, 350, whole=True)] * len(columns),
-        y_scales=[log_scale(1e-4, 1.0)] * len(columns),
         caption="a caption",
     )
-    figure = frame.draw()
+    with drawing():
+        figure = frame.draw()
     return figure, np.reshape(figure.axes, (len(rows), len(columns)))
 
 

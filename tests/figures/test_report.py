@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.drawn import jobs_of
 from helpers.synthetic import write_run
 
 from nc_runner.figures import report
@@ -68,7 +69,7 @@ def page_of(runs, tmp_path, flows=(), pictures=()):
     folder.mkdir(exist_ok=True)
     for name in pictures:
         (folder / f"{name}.svg").write_bytes(SVG)
-    return report.render(runs, flows, judge(runs), folder)
+    return report.render(runs, flows, judge(runs), jobs_of(runs), folder)
 
 
 def table_in(page):
@@ -268,7 +269,7 @@ def hostile(tmp_path):
 def test_hostile_names_stay_text(tmp_path, hostile):
     other = write_run(tmp_path, epochs=3)
     runs = read(hostile, other)
-    path = report.write_report(runs, [], judge(runs), tmp_path, tmp_path)
+    path = report.write_report(runs, [], judge(runs), jobs_of(runs), tmp_path, tmp_path)
     text = path.read_bytes().decode()
     assert HOSTILE not in text
     assert text.count("&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;") > 4

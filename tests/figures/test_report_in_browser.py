@@ -8,10 +8,10 @@ import subprocess
 
 import pandas as pd
 import pytest
+from helpers.drawn import names_of
 from helpers.synthetic import write_run
 
 from nc_runner.commands import plot
-from nc_runner.figures.draw import jobs
 from nc_runner.figures.report_runs import short_folders, tidy_table
 from nc_runner.figures.summary import by_cell, summarise
 from nc_runner.runs.reader import find_runs, read_run
@@ -115,7 +115,7 @@ def test_every_figure_is_there_and_its_image_loads(page, runs):
         "(all) => Promise.all(all.map((img) => img.decode().then(() => [img.naturalWidth, img.alt])))"
     )
     drawn = [run for run in runs if len(run.rows)]
-    assert len(sizes) == len(jobs(drawn))
+    assert len(sizes) == len(names_of(drawn))
     assert all(width > 0 for width, _ in sizes)
     assert [alt for _, alt in sizes if alt.startswith("NC1")] == ["NC1: variability collapse"]
 

@@ -3,7 +3,8 @@
 import pytest
 from helpers.synthetic import write_run
 
-from nc_runner.commands import plot
+from nc_runner.commands import plot, plot_arguments
+from nc_runner.figures.against import AT
 from nc_runner.figures.select import RULES, select
 from nc_runner.runs.reader import read_run
 
@@ -14,7 +15,8 @@ def run(root, accuracy, **options):
 
 
 def test_the_command_offers_every_rule():
-    assert plot.SELECTIONS == RULES
+    assert plot_arguments.SELECTIONS == RULES
+    assert tuple(AT) == plot_arguments.PLACES
 
 
 def test_all_keeps_everything(tmp_path):
@@ -80,13 +82,10 @@ def test_last_takes_the_setting_that_was_started_last(tmp_path):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_command_draws_the_selection(tmp_path, capsys, monkeypatch, rule):
-    from nc_runner.figures import draw
-
-    monkeypatch.setattr(draw, "CATALOGUE", draw.CATALOGUE[:1])
+def test_the_command_draws_the_selection(tmp_path, capsys, rule):
     run(tmp_path, 0.8, lr=0.1)
     run(tmp_path, 0.9, lr=0.2)
-    assert plot.main([str(tmp_path), "--select", rule, "--format", "png"]) == 0
+    assert plot.main([str(tmp_path), "--select", rule, "--format", "png", "--only", "train_loss"]) == 0
     lines = (tmp_path / "figures" / "summary.csv").read_text().splitlines()
     assert len(lines) == (3 if rule == "all" else 2)
     assert ("lr 0.2 of 2 is selected" in capsys.readouterr().err) == (rule == "best-test")

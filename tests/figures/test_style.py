@@ -4,7 +4,7 @@ import doctest
 
 import pytest
 
-from nc_runner.figures import scales, style
+from nc_runner.figures import looks, scales, style
 
 
 @pytest.mark.parametrize("module", [style, scales])
@@ -40,7 +40,7 @@ def test_a_name_from_disk_may_hold_anything_and_becomes_one_short_printable_line
 
 
 def test_mse_and_ce_look_the_same_whatever_other_losses_there_are():
-    alone, crowd = style.loss_looks(["mse"]), style.loss_looks(["hinge", "focal", "mse", "ce"])
+    alone, crowd = looks.loss_looks(["mse"]), looks.loss_looks(["hinge", "focal", "mse", "ce"])
     assert {name: crowd[name] for name in ("mse", "ce")} == {name: alone[name] for name in ("mse", "ce")}
     assert len(set(crowd.values())) == 4
 
@@ -50,6 +50,6 @@ def test_the_two_losses_differ_in_grey_print():
         red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
         return 0.299 * red + 0.587 * green + 0.114 * blue
 
-    looks = style.loss_looks(["mse", "ce"])
-    assert abs(lightness(looks["mse"][0]) - lightness(looks["ce"][0])) > 0.25
-    assert looks["mse"][1] != looks["ce"][1]
+    found = looks.loss_looks(["mse", "ce"])
+    assert abs(lightness(found["mse"][0]) - lightness(found["ce"][0])) > 0.25
+    assert found["mse"][1] != found["ce"][1]

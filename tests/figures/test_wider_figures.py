@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from helpers.drawn import curves, figure_of, legend_words, lines, read, written
+from helpers.drawn import curves, figure_of, legend_words, lines, names_of, read, written
 from helpers.synthetic import write_run
 
 from nc_runner.columns import OOD_COLUMN, WIDER_COLUMNS, describe
-from nc_runner.figures import draw, wider
+from nc_runner.figures import wider
 from nc_runner.figures.wider import at_collapse, spans_decades, wider_figures
 
 
@@ -32,7 +32,7 @@ def test_each_column_that_a_run_has_is_drawn_and_none_that_it_lacks(tmp_path):
     )
     assert [figure.name for figure in wider_figures([one, other])] == ["nc1_cdnv", "nc3_cosine", "rank"]
     assert wider_figures(read(write_run(tmp_path / "c", epochs=2))) == []
-    names = [job.name for job in draw.jobs([one, other])]
+    names = names_of([one, other])
     assert len(set(names)) == len(names)
     assert [len(curves(figure_of(name, [one, other]).axes[0])) for name in ("nc1_cdnv", "rank")] == [1, 2]
 
@@ -46,7 +46,7 @@ def test_every_wider_column_has_a_title_a_label_and_words_for_the_report(tmp_pat
     for figure in figures:
         assert figure.y_label != figure.name
         assert figure.reading.endswith(".")
-        assert figure.draw(figure.title, [run], {"mse": ("blue", "solid")}) is not None
+        assert figure_of(figure.name, [run]) is not None
 
 
 def test_a_column_of_nan_alone_is_left_out(tmp_path):

@@ -1,9 +1,14 @@
 """What a figure shows, read back from matplotlib's artists."""
 
+import dataclasses
+
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from nc_runner.figures import draw
+from nc_runner.figures.choice import Choice, plan
+from nc_runner.figures.draw import FigureWriter, draw_all
+from nc_runner.figures.hue import Hue
+from nc_runner.figures.sheets import drawing
 from nc_runner.runs.reader import read_run
 
 
@@ -11,9 +16,30 @@ def read(*folders):
     return [read_run(folder) for folder in folders]
 
 
-def figure_of(name, runs):
-    job = next(job for job in draw.jobs(runs) if job.name == name)
-    return job.draw(runs)
+def figure_of(name, runs, sheet=None, **choice):
+    """A figure of ``runs``, each a line of its own: groups of seeds are made by the caller."""
+    with drawing(sheet):
+        planned = plan(runs, Choice(**choice))
+        hue = Hue(runs, choice.get("hue"), besides=choice.get("x"))
+        view = dataclasses.replace(planned.view, hue=hue)
+        frame = next(job for job in planned.jobs if job.name == name).frame(runs, view)
+        return None if frame is None else frame.draw()
+
+
+def jobs_of(runs, **choice):
+    drawn = [run for run in runs if len(run.rows)]
+    with drawing():
+        return plan(drawn, Choice(**choice)).jobs if drawn else ()
+
+
+def names_of(runs, **choice):
+    return [job.name for job in jobs_of(runs, **choice)]
+
+
+def write_all(runs, out, formats, pictures=None, **choice):
+    with drawing():
+        planned = plan(runs, Choice(**choice))
+    return draw_all(planned, FigureWriter(out, formats, pictures))
 
 
 def lines(axes):

@@ -1,0 +1,261 @@
+"""Figures over runs: a column's value against a setting, or one column against another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from nc_runner.figures.base import Cells, Curve, RunFigure, View
+from nc_runner.figures.curves import CurveFigure
+from nc_runner.figures.grid import Frame, LegendEntry
+from nc_runner.figures.hue import SEED, Hue, log_fits, sort_key
+from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale, log_scale, tick_scale
+from nc_runner.figures.style import GREY, loss_name, shortened
+from nc_runner.figures.summary import summarise, terminal_phase_start
+from nc_runner.figures.traces import Trace, fitting_scale, sample
+from nc_runner.runs.reader import Run
+from nc_runner.runs.record import COMPLETE
+
+# Which of a run's rows is drawn, and how that is called in a title
+AT = {
+    "end": "at the end",
+    "phase": "at the start of the terminal phase",
+    "min": "least value of all epochs",
+    "max": "largest value of all epochs",
+}
+_MOST_TICKS = 8  # values of a setting that each have a tick
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def value_at(run: Run, values: FloatArray, at: str) -> float:
+    """Of a run's ``values``, one for each of its rows, that which ``at`` (:data:`AT`) means; NaN for none."""
+    if at == "end":
+        return float(values[-1])
+    if at == "phase":
+        start = terminal_phase_start(run.rows)
+        found = np.flatnonzero(run.rows["epoch"].to_numpy() == (-1 if start is None else start))
+        return float(values[found[0]]) if len(found) else math.nan
+    finite = values[np.isfinite(values)]
+    return float(finite.min() if at == "min" else finite.max()) if len(finite) else math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgainstFigure(RunFigure):
+    """The columns of ``source`` at one epoch of each finished run, against the setting ``key``.
+
+    A line joins the runs that differ in ``key`` and their seed alone: the median of the seeds, and the range.
+    """
+
+    source: CurveFigure
+    key: str
+    at: str = "end"
+
+    def separate(self, hue: Hue) -> bool:
+        return self.source.separate(hue)
+
+    def shows(self, run: Run) -> bool:
+        return self.source.shows(run)
+
+    def frame(self, title: str, runs: Sequence[Run], view: View) -> Frame | None:
+        hue, done = view.hue, [run for run in runs if run.state == COMPLETE and len(run.rows)]
+        cells = Cells(done, hue, faceted=self.source.per_loss and view.facets)
+        axis = _SettingAxis(done, hue, self.key)
+        traces: dict[Run, list[Trace]] = {run: [] for run in done}
+        for members in self._series(done, cells, hue):
+            traces[members[0]] = list(self._lines(members, axis, hue))
+        lines = [trace for mine in traces.values() for trace in mine]
+        if not lines:
+            return None
+        shared = [
+            [
+                t
+                for run in (done if self.source.y_shared == "all" else cells.of_data_set(j))
+                for t in traces[run]
+            ]
+            for j in range(len(cells.columns))
+        ]
+        return Frame(
+            rows=cells.rows,
+            columns=cells.columns,
+            panels=cells.panels(
+                traces,
+                [axis.scale] * len(cells.columns),
+                [fitting_scale(some or lines, self.log) for some in shared],
+            ),
+            title=title,
+            x_label=axis.name,
+            y_label=self.y_label,
+            legend=list(self.source.legend(done, hue)),
+            caption="; ".join(
+                filter(None, (self.source.caption(done), hue.caption(), _unfinished(runs, done)))
+            ),
+            bar=None if self.source.per_loss else hue.bar,
+        )
+
+    def _series(self, runs: Sequence[Run], cells: Cells, hue: Hue) -> Iterator[list[Run]]:
+        """The runs of each line."""
+        rest = [key for key in hue.varying.keys if key not in (self.key, SEED)]
+        found: dict[Hashable, list[Run]] = {}
+        for run in runs:
+            other = hue.varying.identity(run, rest)
+            found.setdefault((cells.place(run), hue.group(run), run.cell[2], other), []).append(run)
+        yield from found.values()
+
+    def _lines(self, runs: Sequence[Run], axis: _SettingAxis, hue: Hue) -> Iterator[Trace]:
+        places = sorted({axis.place(run) for run in runs})
+        for curve in self.source.curves:
+            found: list[list[float]] = []
+            for place in places:
+                values = [
+                    value_at(run, shown[curve], self.at)
+                    for run in runs
+                    if axis.place(run) == place and curve in (shown := self.source.values(run)[1])
+                ]
+                found.append([v for v in drawable(np.array(values), self.log) if np.isfinite(v)])
+            x, some = (
+                zip(*((p, v) for p, v in zip(places, found, strict=True) if v), strict=True)
+                if any(found)
+                else ((), ())
+            )
+            if not x:
+                continue
+            look = hue.look(runs[0])
+            pen = self.source.pen(curve, 0.0, look)
+            banded = any(len(values) > 1 for values in some)
+            yield Trace(
+                x=np.array(x),
+                y=np.array([np.median(values) for values in some]),
+                colour=pen.colour,
+                style=pen.style,
+                alpha=pen.alpha,
+                marker="o",
+                hollow=pen.style != "solid",
+                size=3.0,
+                low=np.array([min(values) for values in some]) if banded else None,
+                high=np.array([max(values) for values in some]) if banded else None,
+            )
+
+
+class _SettingAxis:
+    """The x axis of a setting: numbers in their place, or else values side by side."""
+
+    def __init__(self, runs: Sequence[Run], hue: Hue, key: str) -> None:
+        self._key, self._varying = key, hue.varying
+        self.name = hue.varying.heading(key)
+        values = {hue.varying.identity(run, (key,)): run for run in runs}
+        ordered = sorted(values.values(), key=lambda run: sort_key(hue.varying.value(run, key)))
+        cells = [hue.varying.value(run, key) for run in ordered]
+        labels = shortened([hue.varying.text(run, key) for run in ordered], 14)
+        numbers = [float(c) for c in cells if isinstance(c, (int, float)) and not isinstance(c, bool)]
+        self._numeric = bool(cells) and len(numbers) == len(cells)
+        self._order = {hue.varying.identity(run, (key,)): float(i) for i, run in enumerate(ordered)}
+        if not self._numeric:
+            self.scale = tick_scale([float(i) for i in range(len(cells))] or [0.0], labels or [""], False)
+        elif len(numbers) <= _MOST_TICKS and _apart(numbers):
+            self.scale = tick_scale(numbers, labels, log_fits(numbers))
+        elif log_fits(numbers):
+            self.scale = log_scale(numbers[0], numbers[-1])
+        else:
+            self.scale = linear_scale(numbers[0], numbers[-1])
+
+    def place(self, run: Run) -> float:
+        """Where a run is on the axis."""
+        if self._numeric:
+            return float(self._varying.value(run, self._key))  # type: ignore[arg-type]
+        return self._order[self._varying.identity(run, (self._key,))]
+
+
+def _apart(numbers: Sequence[float]) -> bool:
+    """Whether there is room for the label of each number."""
+    scaled = np.log(numbers) if log_fits(numbers) else np.array(numbers)
+    return len(numbers) < 2 or bool(np.diff(scaled).min() > 0.08 * (scaled[-1] - scaled[0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScatterFigure(RunFigure):
+    """One curve's value of each finished run against another's, at one epoch: a point for each run."""
+
+    x: Curve
+    y: Curve
+    x_label: str
+    x_log: bool
+    at: str = "end"
+    many: ClassVar[int] = 200  # points in a panel from which they are smaller
+
+    def frame(self, title: str, runs: Sequence[Run], view: View) -> Frame | None:
+        hue = view.hue
+        done = [run for run in runs if run.state == COMPLETE and len(run.rows)]
+        cells = Cells(done, hue)
+        points = {
+            run: (self._value(run, self.x, self.x_log), self._value(run, self.y, self.log)) for run in done
+        }
+        points = {run: xy for run, xy in points.items() if np.isfinite(xy).all()}
+        if not points:
+            return None
+        size = 3.6 if len(points) < self.many else 2.4
+        markers = {loss: _MARKERS[i % len(_MARKERS)] for i, loss in enumerate(hue.losses)}
+        traces = {
+            run: [
+                Trace(
+                    x=np.array([points[run][0]]), y=np.array([points[run][1]]), colour=hue.look(run)[0],
+                    style="none", marker=markers.get(run.cell[2], "o"), hollow=run.cell[2] in hue.losses[1:],
+                    size=size,
+                )
+            ]
+            if run in points
+            else []
+            for run in done
+        }  # fmt: skip
+        xs, ys = (np.array(some) for some in zip(*points.values(), strict=True))
+        count = len(cells.columns)
+        return Frame(
+            rows=cells.rows,
+            columns=cells.columns,
+            panels=cells.panels(traces, [_around(xs, self.x_log)] * count, [_around(ys, self.log)] * count),
+            title=title,
+            x_label=self.x_label,
+            y_label=self.y_label,
+            legend=[*_dots(hue.legend(done, styles=False)), *_loss_markers(markers)],
+            caption="; ".join(filter(None, (hue.caption(), _unfinished(runs, list(points))))),
+            bar=hue.bar,
+        )
+
+    def _value(self, run: Run, curve: Curve, log: bool) -> float:
+        if curve.column in run.rows:
+            raw = value_at(run, run.rows[curve.column].to_numpy(np.float64), self.at)
+        else:
+            found = summarise(run).get(curve.column)
+            raw = float(found) if isinstance(found, (int, float)) else math.nan
+        return float(drawable(np.array([curve.offset + curve.factor * raw]), log)[0])
+
+
+def _around(values: FloatArray, log: bool) -> Scale:
+    """A scale with room around all values, which need not begin at 0."""
+    low, high = float(values.min()), float(values.max())
+    if log:
+        return log_scale(low, high)
+    room = 0.05 * (high - low) or 0.5
+    return linear_scale(low - room if low - room >= 0 or low < 0 else 0.0, high + 0.4 * room)
+
+
+def _dots(entries: Iterator[LegendEntry]) -> Iterator[LegendEntry]:
+    """The entries of lines as those of points."""
+    for entry in entries:
+        entry.artist.set(linestyle="none", marker="o", markersize=4.0)
+        yield entry
+
+
+def _loss_markers(markers: dict[str, str]) -> Iterator[LegendEntry]:
+    for i, (loss, marker) in enumerate(markers.items()):
+        dot = sample(GREY, "none")
+        dot.set(marker=marker, markersize=4.0, markerfacecolor="white" if i else GREY)
+        yield LegendEntry(dot, loss_name(loss))
+
+
+def _unfinished(runs: Sequence[Run], drawn: Sequence[Run]) -> str:
+    count = len(runs) - len(drawn)
+    return f"{count} of {len(runs)} runs have no such value: not finished, or not a number" if count else ""

@@ -1,0 +1,190 @@
+"""The colour and line style of each run, by the settings in which the runs differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.typing import ColorType
+
+from nc_runner.figures.grid import ColourBar, LegendEntry
+from nc_runner.figures.looks import Look, loss_looks, ordered_colour, palette
+from nc_runner.figures.style import (
+    GREY,
+    LINE_STYLES,
+    data_set_name,
+    loss_name,
+    loss_order,
+    network_name,
+    shortened,
+)
+from nc_runner.figures.traces import sample
+from nc_runner.runs.reader import Run
+from nc_runner.runs.varying import Varying
+
+LOSS, NETWORK, DATA, SEED = "loss.name", "net.name", "data.name", "seed"
+MOST_LABELS = 8  # more colours cannot be told apart: then a scale for a number, or fewer settings
+_STYLES = ("solid", "dashed", "dashdot", "dotted")
+_NAMES: dict[str, Callable[[str], str]] = {LOSS: loss_name, NETWORK: network_name, DATA: data_set_name}
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The runs of one colour."""
+
+    label: str
+    value: object
+    colour: ColorType
+    style: str
+
+
+class Hue:
+    """How the lines of ``runs`` are told apart.
+
+    Args:
+        runs: all that are drawn; groups of seeds count as one.
+        key: the setting that chooses the colour, as a user calls it. By default that is what differs between
+            runs of one network, data set and loss; where nothing does, the loss.
+        besides: a setting that the x axis shows: it needs no colours.
+
+    Raises ConfigError for a key that no run has.
+    """
+
+    def __init__(self, runs: Sequence[Run], key: str | None = None, besides: str | None = None) -> None:
+        self.varying = Varying(runs)
+        other = self.varying.find(besides) if besides else ""
+        cells = {run.cell for run in runs}
+        among = [self.varying.differing([run for run in runs if run.cell == cell]) for cell in cells]
+        within = [name for name in self.varying.keys if name != other and any(name in some for some in among)]
+        self.keys = (self.varying.find(key),) if key else tuple(within) or (LOSS,)
+        if len(self._identities(runs, self.keys)) > MOST_LABELS and len(self.keys) > 1:
+            self.keys = (max(self.keys, key=lambda name: len(self._identities(runs, (name,)))),)
+        losses = sorted({run.cell[2] for run in runs}, key=loss_order)
+        self.by_loss = self.keys == (LOSS,)
+        self.losses = () if self.by_loss or len(losses) == 1 else tuple(losses)
+        # what tells lines of one colour apart, and is said below the figure
+        self.unseen = [self.varying.heading(name) for name in within if name not in self.keys]
+        self._loss_looks = loss_looks(losses)
+        self._groups = dict(self._made(runs))
+
+    @property
+    def labels(self) -> list[str]:
+        """What the colours stand for, in order."""
+        return [group.label for group in self._groups.values()]
+
+    @property
+    def alike(self) -> bool:
+        """Whether all runs have one colour."""
+        return len(self._groups) == 1
+
+    @property
+    def bar(self) -> ColourBar | None:
+        """The scale of the colours, where they are too many for a legend."""
+        numbers = self._numbers()
+        if numbers is None or len(numbers) <= MOST_LABELS:
+            return None
+        return ColourBar(self.varying.heading(self.keys[0]), min(numbers), max(numbers), log_fits(numbers))
+
+    def covers(self, key: str) -> bool:
+        """Whether colours stand for ``key``, so that runs that differ in it share a panel."""
+        return key in self.keys
+
+    def group(self, run: Run) -> Hashable:
+        """Equal for runs of one colour."""
+        return run.cell[2] if self.by_loss else self.varying.identity(run, self.keys)
+
+    def place(self, run: Run) -> int:
+        """The place of a run's colour among all."""
+        return list(self._groups).index(self.group(run))
+
+    def look(self, run: Run) -> Look:
+        """Colour and line style of a run."""
+        group = self._groups[self.group(run)]
+        return group.colour, self._loss_looks[run.cell[2]][1] if self.losses else group.style
+
+    def legend(self, runs: Sequence[Run], *, styles: bool) -> Iterator[LegendEntry]:
+        """What the colours of ``runs`` stand for. ``styles``: line styles belong to the runs, too."""
+        present = {self.group(run) for run in runs}
+        shown = [group for key, group in self._groups.items() if key in present]
+        if self.bar is None and (len(shown) > 1 or self.by_loss):
+            heading = "" if self.by_loss or len(self.keys) > 1 else f"{self.varying.heading(self.keys[0])} "
+            for i, group in enumerate(shown):
+                styled = styles and not self.losses
+                style = LINE_STYLES[group.style if styled else "solid"]
+                line = sample(group.colour, style) if styled else sample(group.colour, style, width=3.0)
+                yield LegendEntry(line, f"{'' if i else heading}{group.label}")
+        if styles:
+            for loss in self.losses:
+                yield LegendEntry(sample(GREY, LINE_STYLES[self._loss_looks[loss][1]]), loss_name(loss))
+
+    def caption(self) -> str:
+        """What tells lines of one colour apart."""
+        return f"lines of one colour differ in {', '.join(self.unseen)}" if self.unseen else ""
+
+    def _identities(self, runs: Sequence[Run], keys: Sequence[str]) -> set[Hashable]:
+        return {self.varying.identity(run, keys) for run in runs}
+
+    def _made(self, runs: Sequence[Run]) -> Iterator[tuple[Hashable, _Group]]:
+        """The groups of runs in the order of the legend, each with its look."""
+        if self.by_loss:
+            for loss, (colour, style) in self._loss_looks.items():
+                if any(run.cell[2] == loss for run in runs):
+                    yield loss, _Group(loss_name(loss), loss, colour, style)
+            return
+        first: dict[Hashable, Run] = {}
+        for run in runs:
+            first.setdefault(self.group(run), run)
+        found = sorted(first.items(), key=lambda item: self._order(item[1]))
+        labels = shortened([self._label(run) for _, run in found])
+        values = [self.varying.value(run, self.keys[0]) for _, run in found]
+        numeric = len(self.keys) == 1 and all(_is_number(value) for value in values)
+        places = _places([float(value) for value in values]) if numeric else None  # type: ignore[arg-type]
+        colours = palette(len(found))
+        for i, ((key, _), label) in enumerate(zip(found, labels, strict=True)):
+            if places is not None:
+                yield key, _Group(label, values[i], ordered_colour(places[i]), "solid")
+            else:
+                yield key, _Group(label, values[i], colours[i], _STYLES[i % len(_STYLES)])
+
+    def _label(self, run: Run) -> str:
+        if len(self.keys) > 1:
+            return self.varying.label(run, self.keys)
+        text, name = self.varying.text(run, self.keys[0]), _NAMES.get(self.keys[0])
+        return name(text) if name else text
+
+    def _order(self, run: Run) -> tuple[tuple[bool, float, str], ...]:
+        """Numbers by size, then text; null, such as a layer that is not there, first."""
+        values = [self.varying.value(run, key) for key in self.keys]
+        return tuple(sort_key(value) for value in values)
+
+    def _numbers(self) -> list[float] | None:
+        values = [group.value for group in self._groups.values()]
+        if self.by_loss or len(self.keys) > 1 or not all(map(_is_number, values)):
+            return None
+        return [float(value) for value in values]  # type: ignore[arg-type]
+
+
+def sort_key(value: object) -> tuple[bool, float, str]:
+    """Numbers by size, then text by letters; null first."""
+    if value is None:
+        return False, -math.inf, ""
+    return (False, float(value), "") if _is_number(value) else (True, 0.0, str(value))  # type: ignore[arg-type]
+
+
+def log_fits(numbers: Sequence[float]) -> bool:
+    """Whether a log axis suits numbers: all are positive, and the largest is at least 20 times the least."""
+    return min(numbers) > 0 and max(numbers) >= 20 * min(numbers)
+
+
+def _places(numbers: Sequence[float]) -> Sequence[float]:
+    """From 0 to 1: evenly apart where each has an entry in the legend, else as on the scale beside it."""
+    if len(numbers) <= MOST_LABELS:
+        return [i / max(1, len(numbers) - 1) for i in range(len(numbers))]
+    scaled = np.log(numbers) if log_fits(numbers) else np.array(numbers)
+    return list((scaled - scaled[0]) / (scaled[-1] - scaled[0]))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
