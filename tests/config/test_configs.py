@@ -49,7 +49,7 @@ def test_every_data_set_has_a_known_shape_here():
 
 
 def test_what_conf_ships_is_what_the_settings_know():
-    assert set(SHIPPED_LOSSES) == set(LOSSES)
+    assert {settings_of(f"loss={loss}").loss.target for loss in SHIPPED_LOSSES} == set(LOSSES)
     assert set(options("data")) - {"custom"} == set(DATA_SETS)
     assert {settings_of(f"net={net}").net.target for net in NETS} | {"ufm"} == set(NETWORKS) == set(FAMILIES)
 

@@ -16,10 +16,6 @@ from helpers.settings import settings_of
 from nc_runner.commands.hydra_app.messages import explain
 from nc_runner.config.cells import Cell, look_up
 from nc_runner.data.dataset import load_dataset
-from nc_runner.runs.reader import read_run
-from nc_runner.runs.record import COMPLETE
-from nc_runner.training.run import execute
-from nc_runner.training.signals import StopSignals
 
 # Depth and MSE learning rate as a public re-implementation recorded them, typed again here.
 RECORDED = {
@@ -210,46 +206,3 @@ def test_the_notebook_experiment_gives_the_notebooks_numbers(experiment):
     for column, value in expected.items():
         # the notebook subtracts nearly equal matrices to get its least-squares classifier
         assert row[column] == pytest.approx(value, rel=1e-5, abs=1e-12), column
-
-
-EXPERIMENTS = sorted(
-    file.name.removesuffix(".yaml")
-    for file in resources.files("nc_runner.conf").joinpath("experiment").iterdir()
-    if file.name.endswith(".yaml")
-)
-
-
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_shipped_experiment_runs_shrunk(tmp_path, monkeypatch, experiment):
-    """One run of each, whole, on a few images, by a small member of its own network family."""
-    settings = settings_of(f"experiment={experiment}")
-    if settings.net.target == "ufm":  # small as it is
-        shrunk = settings_of(f"experiment={experiment}", "epochs=2", "progress=none", "threads=1")
-    else:
-        shrunk = _shrunk(experiment, settings, tmp_path / "data", monkeypatch)
-    execute(shrunk, tmp_path, StopSignals())
-    run = read_run(tmp_path)
-    assert run.state == COMPLETE
-    assert run.rows["epoch"].tolist() == [1, 2]
-    assert run.settings["analysis"]["ridge"] == settings.analysis.ridge
-
-
-def _shrunk(experiment, settings, root, monkeypatch):
-    small = {"vgg": "vgg6", "resnet": "resnet8", "densenet": "densenet10"}[settings.net.target]
-    if settings.data.target != "digits":
-        miniature.write(root, settings.data.target, monkeypatch)
-    return settings_of(
-        f"experiment={experiment}", f"net={small}", "epochs=2", "batch_size=5", "data.samples_per_class=1",
-        f"lr={settings.lr}", f"data.root={root}", "progress=none", "threads=1",
-    )  # fmt: skip
-
-
-def test_miniature_is_36_runs_and_runs_as_a_sweep(tmp_path):
-    shown = nc_run("-m", "experiment=miniature", "--cfg", "job", cwd=tmp_path).stdout
-    assert shown.count("# nc-run ") == 36
-    few = ("data=digits", "seed=0", "net=vgg,resnet", "epochs=1", "data.samples_per_class=13", "threads=1")
-    result = nc_run("experiment=miniature", *few, cwd=tmp_path)
-    assert result.returncode == 2  # it holds a sweep
-    result = nc_run("-m", "experiment=miniature", *few, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "4 runs: 4 complete" in result.stdout
