@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,10 +9,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nc_runner.columns import COLUMNS, LAYER_COLUMNS, TIME_COLUMNS
 from nc_runner.errors import RunFolderError
-from nc_runner.runs.record import CUT_SHORT, LAYERS_FILE, METRICS_FILE, REPLACED, RUN_FILE, read_run_file
-from nc_runner.runs.tables import parse_numbers, whole_lines
+from nc_runner.runs.record import LAYERS_FILE, METRICS_FILE, REPLACED, RUN_FILE, read_run_file
+from nc_runner.runs.rows import read_layers, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,80 +174,6 @@ def read_run(folder: Path) -> Run:
     return Run(record.content, folder, rows, warnings, layers, layer_warnings)
 
 
-def read_rows(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """``metrics.csv`` as a table, and what was wrong with it.
-
-    A last line without its newline was cut and is dropped; lines that are not a row are dropped; of two
-    rows for one epoch the later one is used. Raises :class:`RunFolderError` where no row can be read.
-    """
-    import pandas as pd
-
-    warnings: list[str] = []
-    try:
-        lines, cut = whole_lines(path.read_bytes())
-    except FileNotFoundError:
-        raise RunFolderError(f"{path.parent} has no {METRICS_FILE} yet") from None
-    except OSError as error:
-        raise RunFolderError(f"{path} cannot be read: {error.strerror or error}") from None
-    if cut:
-        warnings.append(CUT_SHORT)
-    header = lines[0].split(",") if lines else []
-    if "epoch" not in header or len(set(header)) != len(header):
-        raise RunFolderError(f"{path} does not start with the header of an nc-run table")
-    kept: dict[int, list[float]] = {}
-    dropped = 0
-    for line in lines[1:]:
-        values = parse_numbers(line.split(","), len(header))
-        epoch = values[header.index("epoch")] if values else -1.0
-        if values is None or not epoch >= 0 or epoch != int(min(epoch, 2.0**53)):
-            dropped += 1
-            continue
-        kept[int(epoch)] = values
-    warnings += _unreadable(dropped)
-    rows = pd.DataFrame([kept[epoch] for epoch in sorted(kept)], columns=header, dtype=float)
-    rows["epoch"] = rows["epoch"].astype("int64")
-    absent = [column for column in (*COLUMNS, *TIME_COLUMNS) if column not in header]
-    for column in absent:
-        rows[column] = float("nan")
-    if absent:
-        warnings.append(f"it lacks the column{'s' * (len(absent) > 1)} {', '.join(absent)}")
-    return rows, warnings
-
-
-def read_layers(path: Path) -> tuple[pd.DataFrame | None, list[str]]:
-    """``layers.csv`` as a table sorted by epoch and depth, and what was wrong with it; None without a file.
-
-    Lines that were cut or cannot be read are left out; of two for one layer and epoch the later
-    one is used.
-    """
-    import pandas as pd
-
-    try:
-        lines, cut = whole_lines(path.read_bytes())
-    except FileNotFoundError:
-        return None, []
-    except OSError as error:
-        return None, [f"it cannot be read: {error.strerror or error}"]
-    if not lines or tuple(lines[0].split(",")) != LAYER_COLUMNS:
-        return None, ["it does not start with the header of a table of layers"]
-    rows = [_layer_row(line) for line in lines[1:]]
-    kept = {(row["epoch"], row["layer"]): row for row in rows if row}
-    table = pd.DataFrame(list(kept.values()), columns=list(LAYER_COLUMNS))
-    table = table.sort_values(["epoch", "depth"], ignore_index=True)
-    return table, [CUT_SHORT] * cut + _unreadable(rows.count(None))
-
-
-def _layer_row(line: str) -> dict[str, str | int | float] | None:
-    try:
-        cells = dict(zip(LAYER_COLUMNS, next(csv.reader([line])), strict=True))
-        whole = {column: int(cells[column]) for column in ("epoch", "depth", "features")}
-        measures = {column: float(cells[column]) for column in LAYER_COLUMNS[4:]}
-    except (ValueError, StopIteration, csv.Error):
-        return None
-    good = whole["epoch"] >= 0 and min(whole["depth"], whole["features"]) > 0 and max(whole.values()) < 2**53
-    return {**cells, **whole, **measures} if good else None
-
-
 def _table(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -264,8 +188,3 @@ def _time(value: Any) -> datetime | None:
     except (TypeError, ValueError):
         return None
     return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
-
-
-def _unreadable(dropped: int) -> list[str]:
-    verb = "are" if dropped > 1 else "is"
-    return [f"{dropped} of its lines could not be read and {verb} left out"] if dropped else []

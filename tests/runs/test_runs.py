@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from nc_runner.columns import COLUMNS, metric_columns
 from nc_runner.errors import RunFolderError
-from nc_runner.runs.reader import Record, find_runs, read_rows, read_run
+from nc_runner.runs.reader import Record, find_runs, read_run
 from nc_runner.runs.record import COMPLETE, FAILED, FORMAT, STATES, RunWriter, last_row
+from nc_runner.runs.rows import read_rows
 
 
 def new_run(folder, epochs=5, num_classes=4):
