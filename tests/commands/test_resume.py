@@ -65,9 +65,12 @@ def test_a_long_run_killed_25_times_ends_equal_to_the_last_bit(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_run_of_adamw_along_a_cosine_killed_30_times_ends_equal_to_the_last_bit(tmp_path):
+def test_an_augmented_run_of_adamw_along_a_cosine_killed_30_times_ends_equal_to_the_last_bit(tmp_path):
     """checkpoint_seconds=0.5: checkpoints and kills fall within epochs."""
-    chosen = ("optimizer=adamw", "lr_schedule=cosine", "lr_warmup_epochs=10", "decay.norm=0")
+    chosen = (
+        "optimizer=adamw", "lr_schedule=cosine", "lr_warmup_epochs=10", "decay.norm=0",
+        "data.augment=standard",
+    )  # fmt: skip
     arguments = ("epochs=150", *WHOLE[1:-1], "checkpoint_seconds=0.5", *chosen)
     (whole := tmp_path / "whole").mkdir()
     assert nc_run(*arguments, cwd=whole).returncode == 0

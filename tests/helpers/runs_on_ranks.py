@@ -35,6 +35,10 @@ CHANGED = (
     "data.imbalance.ratio=3", "data.imbalance.minority_classes=4", "data.samples_per_class=24",
     "analysis.metrics=all",
 )  # fmt: skip
+ADAMW = (
+    *SMOOTH, "optimizer=adamw", "weight_decay=0.1", "lr_schedule=cosine", "lr_warmup_epochs=1",
+    "data.augment=standard",
+)  # fmt: skip
 LOADER = ("data=custom", "data._target_=helpers.runs_on_ranks.digits", "data.mean=[0.5]", "data.std=[0.5]")
 
 
@@ -57,6 +61,7 @@ def runs() -> dict[str, tuple]:
         "subset": ("subset", SUBSET, StopSignals()),
         "changed data": ("changed", CHANGED, StopAfter(11)),
         "changed data, resumed": ("changed", CHANGED, StopSignals()),
+        "adamw": ("adamw", ADAMW, StopSignals()),
         "missing on rank 1": ("missing", (*SMOOTH, *LOADER, "+data.options.wrong=raises"), StopSignals()),
         "other data on rank 1": ("other", (*SMOOTH, *LOADER, "+data.options.wrong=differs"), StopSignals()),
         "damaged": ("damaged", SMOOTH, StopSignals()),

@@ -48,8 +48,8 @@ def test_only_rank_0_touches_the_folder_and_prints(ranks):
     names = {path.name for path in (out / "whole").iterdir()}
     assert names == {"metrics.csv", "run.json", "checkpoint.pt", "nc-run.log"}
     assert (
-        printed.count("2 ranks, each with 10 of the 20 images of a step\n") == 6
-    )  # whole, subset, changed data twice, diverged, left
+        printed.count("2 ranks, each with 10 of the 20 images of a step\n") == 7
+    )  # whole, subset, changed data twice, adamw, diverged, left
     assert printed.count("images of a step; batch norm sees 10") == 3  # dropout, stopped, resumed
     record = read_run_file(out / "whole")
     assert (record["state"], record["processes"]) == ("complete", [{"from_epoch": 0, "processes": 2}])
@@ -80,6 +80,16 @@ def test_augmented_noisy_and_imbalanced_data_give_the_rows_of_one_process_also_a
         assert record[key] == alone[key]
     two, one = (rows_of(folder).drop(columns="mse_residual") for folder in (out / "changed", tmp_path))
     pd.testing.assert_frame_equal(two, one, rtol=1e-8, atol=1e-11)
+
+
+def test_adamw_along_a_cosine_on_augmented_images_gives_the_rows_and_weights_of_one_process(ranks, tmp_path):
+    execute(settings_of(*script.ADAMW), tmp_path, StopSignals())
+    two, one = (rows_of(folder).drop(columns="mse_residual") for folder in (ranks[0] / "adamw", tmp_path))
+    assert two["lr"].is_monotonic_decreasing
+    pd.testing.assert_frame_equal(two, one, rtol=1e-8, atol=1e-11)
+    weights, alone = weights_of(ranks[0] / "adamw"), weights_of(tmp_path)
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, alone[name], rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.parametrize(
