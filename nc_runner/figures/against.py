@@ -12,7 +12,8 @@ import numpy as np
 from nc_runner.figures.base import Cells, Curve, RunFigure, View
 from nc_runner.figures.curves import CurveFigure
 from nc_runner.figures.grid import Frame, LegendEntry
-from nc_runner.figures.hue import SEED, Hue, log_fits, sort_key
+from nc_runner.figures.hue import SEED, Hue
+from nc_runner.figures.number_line import NumberLine, is_number, sort_key
 from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale, log_scale, tick_scale
 from nc_runner.figures.style import GREY, loss_name, shortened
 from nc_runner.figures.summary import summarise, terminal_phase_start
@@ -27,7 +28,6 @@ AT = {
     "min": "least value of all epochs",
     "max": "largest value of all epochs",
 }
-_MOST_TICKS = 8  # values of a setting that each have a tick
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -150,29 +150,20 @@ class _SettingAxis:
         ordered = sorted(values.values(), key=lambda run: sort_key(hue.varying.value(run, key)))
         cells = [hue.varying.value(run, key) for run in ordered]
         labels = shortened([hue.varying.text(run, key) for run in ordered], 14)
-        numbers = [float(c) for c in cells if isinstance(c, (int, float)) and not isinstance(c, bool)]
-        self._numeric = bool(cells) and len(numbers) == len(cells)
+        numbers = [cell for cell in cells if is_number(cell)]
         self._order = {hue.varying.identity(run, (key,)): float(i) for i, run in enumerate(ordered)}
-        if not self._numeric:
-            self.scale = tick_scale([float(i) for i in range(len(cells))] or [0.0], labels or [""], False)
-        elif len(numbers) <= _MOST_TICKS and _apart(numbers):
-            self.scale = tick_scale(numbers, labels, log_fits(numbers))
-        elif log_fits(numbers):
-            self.scale = log_scale(numbers[0], numbers[-1])
-        else:
-            self.scale = linear_scale(numbers[0], numbers[-1])
+        self._line = NumberLine(numbers) if numbers and len(numbers) == len(cells) else None
+        places = [float(i) for i in range(len(cells))]
+        self.scale = (
+            self._line.scale(labels) if self._line else tick_scale(places or [0.0], labels or [""], False)
+        )
 
     def place(self, run: Run) -> float:
         """Where a run is on the axis."""
-        if self._numeric:
-            return float(self._varying.value(run, self._key))  # type: ignore[arg-type]
+        value = self._varying.value(run, self._key)
+        if self._line is not None and is_number(value):
+            return self._line.place(value)
         return self._order[self._varying.identity(run, (self._key,))]
-
-
-def _apart(numbers: Sequence[float]) -> bool:
-    """Whether there is room for the label of each number."""
-    scaled = np.log(numbers) if log_fits(numbers) else np.array(numbers)
-    return len(numbers) < 2 or bool(np.diff(scaled).min() > 0.08 * (scaled[-1] - scaled[0]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,12 +99,15 @@ class Cells:
         data = {"" if hue.covers(DATA) else run.cell[1] for run in runs}
         self.networks = sorted(nets, key=network_order)
         self.data_sets = sorted(data, key=data_set_order)
-        labels = hue.labels
+        labels = hue.facet_labels
         self.facets = labels if faceted and not hue.by_loss and 1 < len(labels) <= _MOST_FACETS else [""]
         self._places = {run: self._place(run) for run in runs}
 
     @property
     def rows(self) -> list[str]:
+        if len(self.data_sets) == 1 and any(self.facets):  # the columns do not say it
+            data = data_set_name(self.data_sets[0])
+            return [" on ".join(filter(None, (network_name(name), data))) for name in self.networks]
         return [network_name(name) for name in self.networks]
 
     @property

@@ -211,7 +211,7 @@ def _start(run: Run, hue: Hue, crowd: int) -> Iterator[Trace]:
         x=np.array([start, start]),
         y=np.array([-np.inf, np.inf]),
         colour=hue.look(run)[0],
-        style=(2.0 * hue.place(run), TERMINAL_PHASE_DASHES),  # shifted: dashes of two at one epoch both show
+        style=(hue.shift(run), TERMINAL_PHASE_DASHES),
         width=0.75 * width,
         alpha=0.8 * alpha,
         background=True,

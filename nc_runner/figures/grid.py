@@ -25,7 +25,7 @@ from matplotlib.legend import Legend
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from nc_runner.figures.looks import ordered_colour
-from nc_runner.figures.scales import Scale, linear_scale, log_scale
+from nc_runner.figures.scales import Scale
 from nc_runner.figures.style import GREY
 from nc_runner.figures.traces import Trace
 
@@ -51,12 +51,12 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class ColourBar:
-    """A scale of colours for a number, called ``label``."""
+    """A scale of colours for a number called ``label``, from ``low`` to ``high``; ``scale`` has the ticks."""
 
     label: str
     low: float
     high: float
-    log: bool
+    scale: Scale
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,12 @@ class Frame:
         width, panel_width, panel_height = size
         text, points = _fitting(self.title, width, _points("figure.titlesize"))
         figure.suptitle(text, fontsize=points, parse_math=False)
-        figure.supxlabel(self.x_label, fontsize=_points("figure.labelsize"))
+        if self.bar is None:
+            figure.supxlabel(self.x_label, fontsize=_points("figure.labelsize"))
+        for one in (
+            axes[-1] if self.bar else ()
+        ):  # the scale of colours stands between them and a common label
+            one.set_xlabel(self.x_label, fontsize=_points("figure.labelsize"), labelpad=1.5)
         figure.supylabel(self.y_label, fontsize=_points("figure.labelsize"))
         size_of_names = _points("axes.titlesize")
         if self.apart:
@@ -291,9 +296,8 @@ def _draw_inner_legend(axes: Axes, entries: Sequence[LegendEntry]) -> None:
 def _draw_bar(figure: SubFigure, axes: Sequence[Sequence[Axes]], bar: ColourBar) -> None:
     """The scale of colours below all panels."""
     colours = ListedColormap([ordered_colour(place) for place in np.linspace(0.0, 1.0, 128)])
-    norm = (LogNorm if bar.log else Normalize)(bar.low, bar.high)
-    scale = log_scale(bar.low, bar.high) if bar.log else linear_scale(bar.low, bar.high)
-    ticks = dict(zip(scale.ticks, scale.labels, strict=True))
+    norm = (LogNorm if bar.scale.log else Normalize)(bar.low, bar.high)
+    ticks = dict(zip(bar.scale.ticks, bar.scale.labels, strict=True))
     shown = {tick: label for tick, label in ticks.items() if bar.low <= tick <= bar.high}
     drawn = figure.colorbar(
         ScalarMappable(norm, colours),

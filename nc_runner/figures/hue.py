@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.typing import ColorType
 
 from nc_runner.figures.grid import ColourBar, LegendEntry
 from nc_runner.figures.looks import Look, loss_looks, ordered_colour, palette
+from nc_runner.figures.number_line import NumberLine, is_number, sort_key
 from nc_runner.figures.style import (
     GREY,
     LINE_STYLES,
@@ -82,10 +81,12 @@ class Hue:
     @property
     def bar(self) -> ColourBar | None:
         """The scale of the colours, where they are too many for a legend."""
-        numbers = self._numbers()
-        if numbers is None or len(numbers) <= MOST_LABELS:
+        values = [group.value for group in self._groups.values()]
+        numbers = [value for value in values if is_number(value)]
+        if self.by_loss or len(self.keys) > 1 or not MOST_LABELS < len(numbers) == len(values):
             return None
-        return ColourBar(self.varying.heading(self.keys[0]), min(numbers), max(numbers), log_fits(numbers))
+        line = NumberLine(numbers)
+        return ColourBar(self.varying.heading(self.keys[0]), *line.ends, line.scale())
 
     def covers(self, key: str) -> bool:
         """Whether colours stand for ``key``, so that runs that differ in it share a panel."""
@@ -119,6 +120,16 @@ class Hue:
             for loss in self.losses:
                 yield LegendEntry(sample(GREY, LINE_STYLES[self._loss_looks[loss][1]]), loss_name(loss))
 
+    @property
+    def facet_labels(self) -> list[str]:
+        """What the columns stand for where each colour has some of its own."""
+        one = len(self.keys) == 1 and self.keys[0] not in _NAMES
+        return [f"{self.varying.heading(self.keys[0])} {label}" if one else label for label in self.labels]
+
+    def shift(self, run: Run) -> float:
+        """Where the dashes of a run's vertical lines begin: of two looks at one epoch both show."""
+        return 2.0 * self.place(run) if len(self._groups) == 2 else 0.0
+
     def caption(self) -> str:
         """What tells lines of one colour apart."""
         return f"lines of one colour differ in {', '.join(self.unseen)}" if self.unseen else ""
@@ -139,8 +150,8 @@ class Hue:
         found = sorted(first.items(), key=lambda item: self._order(item[1]))
         labels = shortened([self._label(run) for _, run in found])
         values = [self.varying.value(run, self.keys[0]) for _, run in found]
-        numeric = len(self.keys) == 1 and all(_is_number(value) for value in values)
-        places = _places([float(value) for value in values]) if numeric else None  # type: ignore[arg-type]
+        numbers = [value for value in values if is_number(value)]
+        places = _places(numbers) if len(self.keys) == 1 and len(numbers) == len(values) else None
         colours = palette(len(found))
         for i, ((key, _), label) in enumerate(zip(found, labels, strict=True)):
             if places is not None:
@@ -159,32 +170,10 @@ class Hue:
         values = [self.varying.value(run, key) for key in self.keys]
         return tuple(sort_key(value) for value in values)
 
-    def _numbers(self) -> list[float] | None:
-        values = [group.value for group in self._groups.values()]
-        if self.by_loss or len(self.keys) > 1 or not all(map(_is_number, values)):
-            return None
-        return [float(value) for value in values]  # type: ignore[arg-type]
-
-
-def sort_key(value: object) -> tuple[bool, float, str]:
-    """Numbers by size, then text by letters; null first."""
-    if value is None:
-        return False, -math.inf, ""
-    return (False, float(value), "") if _is_number(value) else (True, 0.0, str(value))  # type: ignore[arg-type]
-
-
-def log_fits(numbers: Sequence[float]) -> bool:
-    """Whether a log axis suits numbers: all are positive, and the largest is at least 20 times the least."""
-    return min(numbers) > 0 and max(numbers) >= 20 * min(numbers)
-
 
 def _places(numbers: Sequence[float]) -> Sequence[float]:
     """From 0 to 1: evenly apart where each has an entry in the legend, else as on the scale beside it."""
     if len(numbers) <= MOST_LABELS:
         return [i / max(1, len(numbers) - 1) for i in range(len(numbers))]
-    scaled = np.log(numbers) if log_fits(numbers) else np.array(numbers)
-    return list((scaled - scaled[0]) / (scaled[-1] - scaled[0]))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    line = NumberLine(numbers)
+    return [line.fraction(number) for number in numbers]

@@ -17,7 +17,8 @@ FloatArray = NDArray[np.float64]
 
 _MOST_DECADES = 12
 _MOST_POWERS = 5  # ticks
-_PLAIN_FROM, _PLAIN_TO = 0.01, 1000  # powers of ten within are written as numbers
+_LEADING = ((1, 2, 5), (1, 2, 3, 5), (1, 2, 4, 6, 8))  # digits of ticks, where powers of ten are too few
+_PLAIN_FROM, _PLAIN_TO = 0.002, 2000  # limits of axes whose ticks are written as numbers
 _TINY, _HUGE = 1e-200, 1e200  # values outside break the axes
 
 
@@ -68,23 +69,24 @@ def log_scale(low: float, high: float) -> Scale:
     decades = min(math.log10(high) - math.log10(low), _MOST_DECADES)
     margin = 10.0 ** (0.04 * max(decades, 0.5))
     low, high = high / 10.0**decades / margin, high * margin
+    plain = _PLAIN_FROM <= low <= high <= _PLAIN_TO
     exponents = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
     if len(exponents) >= 2:
         stride = -(-len(exponents) // _MOST_POWERS)
-        ticks = tuple(10.0**exponent for exponent in exponents if exponent % stride == 0)
-        plain = ticks[0] >= _PLAIN_FROM and ticks[-1] <= _PLAIN_TO
-        labels = [f"{t:g}" if plain else _power_of_ten(round(math.log10(t))) for t in ticks]
+        shown = [e for e in exponents if e % stride == 0]
         between = range(2, 10) if stride == 1 else ()  # else the minor ticks are the powers left out
         minor = [10.0**e * k for e in (exponents[0] - 1, *exponents) for k in (1, *between)]
-        inside = tuple(m for m in minor if low <= m <= high and m not in ticks)
-        return Scale(low, high, ticks, tuple(labels), log=True, minor=inside)
-    ticks = tuple(t for e in (exponents.start - 1, exponents.start) for k in (1, 2, 5)
-                  if low <= (t := k * 10.0**e) <= high)  # fmt: skip
-    plain = _PLAIN_FROM / 10 <= low <= high <= _PLAIN_TO
-    if len(ticks) < 3:
-        ticks = _ticks(MaxNLocator(3, steps=[1, 2, 5, 10]), low, high)
-        return Scale(low, high, ticks, _alike(ticks), log=True)
-    return Scale(low, high, ticks, tuple(f"{t:g}" if plain else _scientific(t) for t in ticks), log=True)
+        inside = tuple(m for m in minor if low <= m <= high)
+        labels = [f"{10.0**e:g}" if plain else _power_of_ten(e) for e in shown]
+        return Scale(low, high, tuple(10.0**e for e in shown), tuple(labels), log=True, minor=inside)
+    for leading in _LEADING:
+        powers = (10.0**e for e in (exponents.start - 1, exponents.start))
+        ticks = tuple(k * power for power in powers for k in leading if low <= k * power <= high)
+        if len(ticks) >= 3:
+            labels = [f"{tick:g}" if plain else _scientific(tick) for tick in ticks]
+            return Scale(low, high, ticks, tuple(labels), log=True)
+    ticks = _ticks(MaxNLocator(3, steps=[1, 2, 5, 10]), low, high)
+    return Scale(low, high, ticks, _alike(ticks), log=True)
 
 
 def tick_scale(values: Sequence[float], labels: Sequence[str], log: bool) -> Scale:
