@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+from PIL import Image
+
 from nc_runner.figures.base import Cells
 from nc_runner.figures.catalogue import FLOW_CATALOGUE
 from nc_runner.figures.choice import Plan
@@ -26,6 +29,8 @@ from nc_runner.runs.flows import FlowRun
 from nc_runner.runs.tables import write_atomically
 
 _PARALLEL_FROM = 40  # panels in all; below, starting processes takes longer than it saves
+PICTURE_DPI = 144  # of a picture in the report that is no SVG
+_LARGEST_SVG = 200_000  # bytes
 _UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same runs give the same bytes
 
 
@@ -50,11 +55,22 @@ class FigureWriter:
                 content = io.BytesIO()
                 figure.savefig(content, format=format, metadata=_UNDATED.get(format))
                 if self.pictures and format == "svg":
-                    (self.pictures / f"{name}.svg").write_bytes(content.getvalue())
+                    _write_picture(figure, self.pictures / name, content.getvalue())
                 if format in self.formats:
                     files.append(self.out / f"{name}.{format}")
                     write_atomically(files[-1], content.getvalue())
         return files
+
+
+def _write_picture(figure: Figure, path: Path, svg: bytes) -> None:
+    """A figure for the report: as SVG, or as PNG of few colours where that would be large: of many points."""
+    if len(svg) <= _LARGEST_SVG:
+        path.with_name(f"{path.name}.svg").write_bytes(svg)
+        return
+    pixels = io.BytesIO()
+    figure.savefig(pixels, format="png", dpi=PICTURE_DPI)
+    image = Image.open(pixels).convert("RGB").quantize(colors=96)
+    image.save(path.with_name(f"{path.name}.png"), optimize=True)
 
 
 def draw_all(plan: Plan, writer: FigureWriter) -> tuple[list[Path], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -56,7 +57,8 @@ class Hue:
         other = self.varying.find(besides) if besides else ""
         cells = {run.cell for run in runs}
         among = [self.varying.differing([run for run in runs if run.cell == cell]) for cell in cells]
-        within = [name for name in self.varying.keys if name != other and any(name in some for some in among)]
+        telling = [name for name in self.varying.telling() if name != other]
+        within = [name for name in telling if any(name in differing for differing in among)]
         self.keys = (self.varying.find(key),) if key else tuple(within) or (LOSS,)
         if len(self._identities(runs, self.keys)) > MOST_LABELS and len(self.keys) > 1:
             self.keys = (max(self.keys, key=lambda name: len(self._identities(runs, (name,)))),)
@@ -66,7 +68,9 @@ class Hue:
         # what tells lines of one colour apart, and is said below the figure
         self.unseen = [self.varying.heading(name) for name in within if name not in self.keys]
         self._loss_looks = loss_looks(losses)
+        self._of_run = {run: self._group(run) for run in runs}
         self._groups = dict(self._made(runs))
+        self._places = {key: place for place, key in enumerate(self._groups)}
 
     @property
     def labels(self) -> list[str]:
@@ -94,11 +98,17 @@ class Hue:
 
     def group(self, run: Run) -> Hashable:
         """Equal for runs of one colour."""
-        return run.cell[2] if self.by_loss else self.varying.identity(run, self.keys)
+        return self._of_run[run]
+
+    def of_one_loss(self) -> Hue:
+        """The same for runs of one loss: line styles need not tell losses apart."""
+        other = copy.copy(self)
+        other.losses = ()
+        return other
 
     def place(self, run: Run) -> int:
         """The place of a run's colour among all."""
-        return list(self._groups).index(self.group(run))
+        return self._places[self.group(run)]
 
     def look(self, run: Run) -> Look:
         """Colour and line style of a run."""
@@ -116,8 +126,9 @@ class Hue:
                 style = LINE_STYLES[group.style if styled else "solid"]
                 line = sample(group.colour, style) if styled else sample(group.colour, style, width=3.0)
                 yield LegendEntry(line, f"{'' if i else heading}{group.label}")
-        if styles:
-            for loss in self.losses:
+        losses = [loss for loss in self.losses if any(run.cell[2] == loss for run in runs)]
+        if styles and len(losses) > 1:
+            for loss in losses:
                 yield LegendEntry(sample(GREY, LINE_STYLES[self._loss_looks[loss][1]]), loss_name(loss))
 
     @property
@@ -133,6 +144,9 @@ class Hue:
     def caption(self) -> str:
         """What tells lines of one colour apart."""
         return f"lines of one colour differ in {', '.join(self.unseen)}" if self.unseen else ""
+
+    def _group(self, run: Run) -> Hashable:
+        return run.cell[2] if self.by_loss else self.varying.identity(run, self.keys)
 
     def _identities(self, runs: Sequence[Run], keys: Sequence[str]) -> set[Hashable]:
         return {self.varying.identity(run, keys) for run in runs}

@@ -46,7 +46,9 @@ def latex_table(runs: Sequence[Run]) -> str:
         for heading, (i, name) in names.items()
         if len({run.cell[i] for run in runs}) > 1
     }
-    words |= {varying.heading(key): {run: varying.text(run, key) for run in runs} for key in varying.keys}
+    words |= {
+        varying.heading(key): {run: varying.text(run, key) for run in runs} for key in varying.telling()
+    }
     if len({run.seed for run in runs}) > 1:
         words["Seed"] = {run: str(run.seed) for run in runs}
     numbers = [key for key in _NUMBERS if any(line.get(key) is not None for line in lines.values())]

@@ -29,8 +29,8 @@ class OverviewFigure(RunFigure):
         return bool(hue.losses)
 
     def frame(self, title: str, runs: Sequence[Run], view: View) -> Frame | None:
-        alone = replace(view, facets=False)
         losses = sorted({run.cell[2] for run in runs}, key=loss_order)
+        alone = replace(view, facets=False, hue=view.hue.of_one_loss() if len(losses) == 1 else view.hue)
         panels: list[Panel] = []
         legend: dict[str, LegendEntry] = {}
         captions: dict[str, None] = {}
@@ -75,7 +75,7 @@ def overviews(runs: Sequence[Run], parts: Sequence[RunFigure]) -> list[OverviewF
             name="overview" if len(cells) == 1 else f"overview_{net}_{data}",
             title=f"{network_name(net)} on {data_set_name(data)}",
             y_label="",
-            reading="Neural collapse of the last layer, NC1 to NC4, and the terms of the mean squared error.",
+            reading="NC1 to NC4 of the last layer, and the terms of the mean squared error.",
             parts=parts,
             cell=(net, data),
         )

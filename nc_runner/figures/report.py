@@ -11,6 +11,7 @@ import base64
 import hashlib
 import math
 import re
+import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from nc_runner import __version__
+from nc_runner.figures.about import columns, with_settings
 from nc_runner.figures.catalogue import FLOW_CATALOGUE
 from nc_runner.figures.choice import Job
 from nc_runner.figures.claims import (
@@ -29,14 +31,15 @@ from nc_runner.figures.claims import (
     NEGLIGIBLE,
     VERDICTS,
     Judgement,
-    Overall,
-    overall,
 )
+from nc_runner.figures.draw import PICTURE_DPI
+from nc_runner.figures.report_claims import claim_rows
 from nc_runner.figures.report_runs import (
     flow_name,
     number_text,
     packed,
     records,
+    run_name,
     short_folders,
     summary_columns,
     tidy_table,
@@ -47,9 +50,13 @@ from nc_runner.runs.flows import FlowRun
 from nc_runner.runs.reader import Run
 from nc_runner.runs.record import STATES
 from nc_runner.runs.tables import write_atomically
+from nc_runner.runs.varying import Varying
 
 REPORT_FILE = "report.html"
+MANY = 60  # runs, from which the page shows less of each, so that it stays small
 _MOST_NAMES = 8  # in the list of networks or data sets at the head of the page
+_MOST_VERDICTS = 30  # of a claim, where there are many runs
+_LARGEST_TABLE = 2**20  # bytes of all rows, packed: more are left to nc_runner.read_runs
 _USUAL_SIZE = (245, 190)  # of a figure in points, where its file does not say
 
 
@@ -80,18 +87,23 @@ def render(
 ) -> str:
     """The page as text. ``runs`` and ``flows`` are listed in the given order."""
     names = short_folders([run.folder for run in runs] + [flow.folder for flow in flows])
-    lines = [displayed(run) | {"folder": names[run.folder]} for run in runs]
-    columns = summary_columns(lines)
+    varying, many = Varying(runs), len(runs) > MANY
+    displayed_lines = with_settings(runs, [displayed(run) for run in runs])
+    lines = [line | {"folder": names[run.folder]} for run, line in zip(runs, displayed_lines, strict=True)]
+    headings = columns(varying, displayed(runs[0])) if runs else {}
+    shown = {name: varying.heading(key) for key, name in headings.items()}
+    table_columns = summary_columns(lines, shown, many) if runs else []
     table = tidy_table(runs, names)
+    content = packed(table)
+    common, entries_of_runs = records(runs, flows, names)
     style, script = _source("report.css"), _source("report.js")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": number_text, "printable": printable}
-    claims = [
-        _ClaimRow(over, [one for one in judgements if one.claim is over.claim])
-        for over in overall(judgements)
-    ]
+    claims = claim_rows(judgements, _MOST_VERDICTS if many else None)
+    pictures_found = list(_figures(jobs, pictures))
+    lead = [picture for picture in pictures_found if picture.leads] or pictures_found[:1]
     return environment.from_string(_source("report.html")).render(
         version=__version__,
         style=Markup(style),
@@ -99,23 +111,27 @@ def render(
         style_hash=_hash(style),
         script_hash=_hash(script),
         title=_title(runs, flows),
-        facts=list(_facts(runs, flows)),
+        facts=list(_facts(runs, flows, varying)),
         claims=claims,
-        alone=all(len(claim.judgements) == 1 for claim in claims),
+        alone=all(len(claim.judgements) == 1 and not claim.more for claim in claims),
         numbers={run: number for number, run in enumerate(runs, start=1)},
+        run_names={run: run_name(run, varying) for run in runs},
         tally=Counter(claim.over.verdict for claim in claims),
         verdicts=VERDICTS,
         inconclusive=INCONCLUSIVE,
         terminal=f"{100 * TERMINAL_ACCURACY:g} %",
         negligible=f"{NEGLIGIBLE:g}",
         comparable=f"{COMPARABLE:g}",
-        columns=columns,
-        lines=[[column.cell(line) for column in columns] for line in lines],
-        figures=list(_figures(jobs, pictures)),
-        records=records(runs, flows, names),
+        columns=table_columns,
+        many=many,
+        lines=[[column.cell(line) for column in table_columns] for line in lines],
+        lead=lead,
+        figures=[picture for picture in pictures_found if picture not in lead],
+        common=common,
+        records=entries_of_runs,
         rows=len(table),
         width=len(table.columns),
-        table=_base64(packed(table)),
+        table=_base64(content) if len(content) <= _LARGEST_TABLE else "",
     )
 
 
@@ -138,12 +154,17 @@ def _title(runs: Sequence[Run], flows: Sequence[FlowRun]) -> str:
     return f"Neural Collapse in {' and '.join(parts)}"
 
 
-def _facts(runs: Sequence[Run], flows: Sequence[FlowRun]) -> Iterator[tuple[str, str]]:
+def _facts(runs: Sequence[Run], flows: Sequence[FlowRun], varying: Varying) -> Iterator[tuple[str, str]]:
     """(what, which) for the head of the page."""
     places = (("Networks", 0, network_name), ("Data", 1, data_set_name), ("Losses", 2, loss_name))
     for heading, i, in_words in places if runs else ():
         yield heading, _listed(in_words(run.cell[i]) for run in runs)
     if runs:
+        values = {key: len({varying.text(run, key) for run in runs}) for key in varying.telling()}
+        differing = [f"{varying.heading(key)} ({count} values)" for key, count in values.items()]
+        seeds = len({run.seed for run in runs})
+        if differing or seeds > 1:
+            yield "Varied", _listed(iter([*differing, *([f"seed ({seeds} values)"] if seeds > 1 else [])]))
         states = Counter(run.state for run in runs)
         yield "State", ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
     days = sorted(time.date() for run in runs for time in (run.started, run.ended) if time)
@@ -160,34 +181,18 @@ def _listed(names: Iterator[str]) -> str:
 
 
 @dataclass(frozen=True)
-class _ClaimRow:
-    """A claim with its verdict over all runs, and the judgements that it follows from."""
-
-    over: Overall
-    judgements: list[Judgement]
-
-    @property
-    def holds_in(self) -> str:
-        count = len(self.judgements)
-        kind = "run" if self.judgements[0].run else "comparison"
-        return f"{self.over.holds} of {count} {kind}{'s' * (count > 1)}"
-
-    @property
-    def others(self) -> list[str]:
-        fail = "fails" if self.over.fails == 1 else "fail"
-        counts = ((self.over.fails, fail), (self.over.inconclusive, INCONCLUSIVE))
-        return [f"{count} {word}" for count, word in counts if count]
-
-
-@dataclass(frozen=True)
 class _Picture:
-    """A figure in the page: its words, its size in points, and the picture itself as a data URL."""
+    """A figure in the page: its words, its size in points, and the picture itself as a data URL.
+
+    ``leads``: it is an overview, with which the page begins.
+    """
 
     title: str
     reading: str
     width: int
     height: int
     source: str
+    leads: bool
 
 
 def _figures(jobs: Sequence[Job], pictures: Path) -> Iterator[_Picture]:
@@ -195,11 +200,20 @@ def _figures(jobs: Sequence[Job], pictures: Path) -> Iterator[_Picture]:
     known = [(job.name, job.title, job.figure.reading) for job in jobs]
     known += [(figure.name, figure.title, figure.reading) for figure in FLOW_CATALOGUE]
     for name, title, reading in known:
-        picture = pictures / f"{name}.svg"
-        if not picture.exists():
+        found = next(filter(Path.exists, (pictures / f"{name}.{kind}" for kind in ("svg", "png"))), None)
+        if found is None:
             continue
-        content = picture.read_bytes()
-        size = re.search(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', content)
-        width, height = (math.ceil(float(side)) for side in size.groups()) if size else _USUAL_SIZE
-        source = f"data:image/svg+xml;base64,{_base64(content)}"
-        yield _Picture(printable(title), reading, width, height, source)
+        content = found.read_bytes()
+        size = _size(content)
+        kind = "svg+xml" if found.suffix == ".svg" else "png"
+        source = f"data:image/{kind};base64,{_base64(content)}"
+        yield _Picture(printable(title), reading, *size, source, name.startswith("overview"))
+
+
+def _size(content: bytes) -> tuple[int, int]:
+    """Width and height of an SVG or PNG picture in points."""
+    if content.startswith(b"\x89PNG"):
+        width, height = struct.unpack(">II", content[16:24])
+        return math.ceil(72 * width / PICTURE_DPI), math.ceil(72 * height / PICTURE_DPI)
+    found = re.search(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', content)
+    return (math.ceil(float(found[1])), math.ceil(float(found[2]))) if found else _USUAL_SIZE

@@ -15,6 +15,7 @@ from nc_runner.figures.style import cell_name, data_set_name, loss_name, network
 from nc_runner.figures.summary import Summary, Value
 from nc_runner.runs.flows import FlowRun
 from nc_runner.runs.reader import Run
+from nc_runner.runs.varying import Varying
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ _SHOWN = {
 }
 _NAMES = {"net": network_name, "data": data_set_name, "loss": loss_name}
 _WORDS = (*_NAMES, "state", "folder")
-_DIFFERENT = ("pid", "started", "ended", "seconds", "rows_digest")  # in every run: not marked
+_ALIKE = ("data", "loss")
 _LARGEST = 2**63  # a whole number above is text: a browser could not sort by it
 
 
@@ -70,15 +71,25 @@ class Column:
         return text, repr(value)
 
 
-def summary_columns(lines: Sequence[Summary]) -> list[Column]:
-    """Those that are shown at first, then all others of the summary's ``lines``, under their own names."""
-    keys = dict.fromkeys((*_SHOWN, *(key for line in lines for key in line)))
+def summary_columns(lines: Sequence[Summary], varying: Mapping[str, str], many: bool) -> list[Column]:
+    """The columns of the table of runs: those that are shown at first, then the summary's others.
+
+    ``varying``: the heading of each column that holds a setting in which the runs differ; they are shown.
+    ``many``: there are so many runs that the page does without the others.
+    """
+    first, *rest = (key for key in _SHOWN if key != "lr" or "lr" in lines[0])
+    place = rest.index("lr") + 1 if "lr" in rest else len(rest)
+    keys = dict.fromkeys((first, *rest[:place], *varying, *rest[place:]))
+    if not many:
+        keys |= dict.fromkeys(key for line in lines for key in line)
     result = []
     for key in keys:
-        label, factor, form = _SHOWN.get(key, (printable(key), 1.0, ".4g"))
+        label, factor, form = _SHOWN.get(key, (printable(varying.get(key, key)), 1.0, ".4g"))
         values = [line[key] for line in lines if line.get(key) is not None]
         numeric = key not in _WORDS and all(map(_is_number, values))
-        result.append(Column(key, label, factor, form, key in _SHOWN, numeric))
+        alike = key in _ALIKE and len(lines) > 1 and len(set(values)) == 1  # the head of the page says it
+        shown = key in varying or (key in _SHOWN and not alike)
+        result.append(Column(key, label, factor, form, shown, numeric))
     return result
 
 
@@ -103,48 +114,61 @@ Groups = dict[str, dict[str, str]]  # the text of each entry, by group and dotte
 
 @dataclass(frozen=True)
 class RunEntries:
-    """The settings, versions and circumstances of a run or a flow, as the page lists them.
-
-    ``differing`` holds (group, name) of the entries that differ between the runs.
-    """
+    """The settings, versions and circumstances of a run or a flow, as the page lists them."""
 
     name: str
     folder: str
     state: str
     groups: Groups
-    differing: frozenset[tuple[str, str]] = frozenset()
 
 
-def records(runs: Sequence[Run], flows: Sequence[FlowRun], names: Mapping[Path, str]) -> list[RunEntries]:
-    """The entries of each run and flow. ``names``: their folders as they are shown."""
-    groups = [entries(run.content) for run in runs]
-    differing = _differing(groups)
+def records(
+    runs: Sequence[Run], flows: Sequence[FlowRun], names: Mapping[Path, str]
+) -> tuple[Groups, list[RunEntries]]:
+    """What all runs have in common, where there are several, and the other entries of each run and flow.
+
+    ``names``: their folders as they are shown.
+    """
+    groups, varying = [entries(run.content) for run in runs], Varying(runs)
+    common = _common(groups) if len(runs) > 1 else {}
     found = [
-        RunEntries(run_name(run), names[run.folder], run.state, group, differing)
+        RunEntries(run_name(run, varying), names[run.folder], run.state, _without(group, common))
         for run, group in zip(runs, groups, strict=True)
     ]
     for flow in flows:
         record = flow.record
         found.append(RunEntries(flow_name(flow), names[flow.folder], record.state, entries(record.content)))
-    return found
+    return common, found
 
 
-def _differing(tables: Sequence[Groups]) -> frozenset[tuple[str, str]]:
-    """(group, name) of the entries that are not the same in all runs."""
-    values: dict[tuple[str, str], list[str]] = {}
-    for table in tables:
-        for group, pairs in table.items():
-            for key, value in pairs.items():
-                values.setdefault((group, key), []).append(value)
-    return frozenset(
-        (group, key)
-        for (group, key), found in values.items()
-        if key not in _DIFFERENT and (len(set(found)) > 1 or len(found) < len(tables))
-    )
+def _common(tables: Sequence[Groups]) -> Groups:
+    """The entries that are the same in all runs."""
+    first, *others = tables
+    same = {
+        group: {
+            key: value
+            for key, value in pairs.items()
+            if all(other.get(group, {}).get(key) == value for other in others)
+        }
+        for group, pairs in first.items()
+    }
+    return {group: pairs for group, pairs in same.items() if pairs}
 
 
-def run_name(run: Run) -> str:
-    return printable(f"{cell_name(run.cell)}, lr {run.lr}, seed {run.seed}")
+def _without(table: Groups, common: Groups) -> Groups:
+    rest = {
+        group: {key: value for key, value in pairs.items() if key not in common.get(group, {})}
+        for group, pairs in table.items()
+    }
+    return {group: pairs for group, pairs in rest.items() if pairs}
+
+
+def run_name(run: Run, varying: Varying | None = None) -> str:
+    """Such as "ResNet8 on Digits, MSE, lr 0.1, weight_decay 0.001, seed 0": with what varies."""
+    told = [cell_name(run.cell), f"lr {run.lr}"]
+    if varying is not None:
+        told += [varying.label(run, [key]) for key in varying.telling() if key != "lr"]
+    return printable(", ".join((*told, f"seed {run.seed}")))
 
 
 def flow_name(flow: FlowRun) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nc_runner.columns import COLUMNS, TIME_COLUMNS, snr_columns
+from nc_runner.figures.about import with_settings
 from nc_runner.figures.advance import phi_advance_spread
 from nc_runner.figures.style import data_set_order, loss_order, network_order
 from nc_runner.runs.reader import Run
@@ -101,7 +102,7 @@ def _finite(value: float) -> float | None:
 
 def write_summary(runs: Sequence[Run], out: Path) -> None:
     """Write ``summary.csv`` into ``out``: a line for each run. Raises :class:`OSError` if it cannot."""
-    write_lines([summarise(run) for run in runs], out / SUMMARY_FILE)
+    write_lines(with_settings(runs, [summarise(run) for run in runs]), out / SUMMARY_FILE)
 
 
 def write_lines(lines: Sequence[Summary], path: Path) -> None:

@@ -107,8 +107,7 @@ def test_every_claim_stands_with_its_verdict_and_those_of_its_runs(tmp_path):
         start = text.index(f" {over.claim.statement} ")
         row = text[start : start + 400]
         mine = [j for j in judgements if j.claim is over.claim]
-        kind = "run" if mine[0].run else "comparison"
-        many = f"{over.holds} of {len(mine)} {kind}{'s' * (len(mine) > 1)}"
+        many = f"{over.holds} of {len(mine)} {'hold' if over.holds != 1 else 'holds'}"
         assert row.startswith(f" {over.claim.statement} {over.verdict} {many}")
         assert f"{over.median:.3g}" in row
         assert f"{over.claim.number}: {over.claim.holds_if}" in row
@@ -133,7 +132,8 @@ def test_the_table_of_runs_has_every_column_of_the_summary_and_shows_some(tmp_pa
     headings = [a for a in page.of("th") if a.get("title")]
     assert {a["title"] for a in headings} == {key for run in runs for key in summarise(run)}
     shown = {a["title"] for a in headings if "hidden" not in a}
-    assert {"net", "data", "loss", "lr", "seed", "state", "test_accuracy", "nc1"} < shown
+    assert {"net", "lr", "seed", "state", "test_accuracy", "nc1"} < shown
+    assert not {"data", "loss"} & shown  # the same in all runs: in the head of the page
     assert "nc1_cdnv" not in shown
     cells = [a for tag, a in page.tags if tag in ("th", "td") and "data-value" in a]
     assert len(cells) == 2 * len(headings)
@@ -170,16 +170,18 @@ def test_the_figures_are_in_the_page_in_the_order_of_the_catalogue(tmp_path):
         assert (image["width"], image["height"]) == ("245", "191")
 
 
-def test_settings_have_dotted_names_and_what_differs_is_marked(tmp_path):
+def test_settings_have_dotted_names_and_what_all_runs_have_stands_once(tmp_path):
     runs = read(write_run(tmp_path, epochs=3), write_run(tmp_path, epochs=3, lr=0.1))
     for run in runs:
         run.content |= {"versions": {"torch": "2.9"}, "pid": run.lr, "seconds": 1234.5678}
     text = page_of(runs, tmp_path)
-    rows = re.findall(r'<tr( class="differs")?><th scope="row">([^<]+)</th><td>([^<]*)</td></tr>', text)
-    assert ("", "analysis.ridge", "objective") in rows
-    assert ("", "torch", "2.9") in rows
-    assert ("", "seconds", "1235") in rows
-    assert {(key, value) for mark, key, value in rows if mark} == {("lr", "0.05"), ("lr", "0.1")}
+    common, *own = text.split('<details class="record"')
+    pattern = r'<tr><th scope="row">([^<]+)</th><td>([^<]*)</td></tr>'
+    rows = re.findall(pattern, common)
+    assert {("analysis.ridge", "objective"), ("torch", "2.9"), ("seconds", "1235")} <= set(rows)
+    assert len({key for key, _ in rows}) == len(rows)
+    for part, lr in zip(own, ("0.05", "0.1"), strict=True):
+        assert set(re.findall(pattern, part)) == {("lr", lr), ("pid", lr)}
 
 
 def test_a_record_is_grouped_and_nothing_of_it_is_lost():
@@ -229,6 +231,39 @@ def test_a_column_named_like_the_runs_own_does_not_take_its_place(tmp_path):
     tidy = tidy_table([run], short_folders([run.folder]))
     assert list(tidy["net"]) == ["resnet8", "resnet8"]
     Page(page_of([run], tmp_path))
+
+
+def test_what_varies_is_a_column_and_part_of_each_runs_name(tmp_path):
+    runs = read(write_run(tmp_path, epochs=3), write_run(tmp_path, epochs=3, seed=1))
+    for run, decay in zip(runs, (1e-3, 5e-4), strict=True):
+        run.settings["weight_decay"] = decay
+    page = Page(page_of(runs, tmp_path))
+    assert "weight_decay" in [a["title"] for a in page.of("th") if a.get("title") and "hidden" not in a]
+    assert "Varied weight_decay (2 values), seed (2 values)" in page.text
+    assert "ResNet8 on Digits, MSE, lr 0.05, weight_decay 0.001, seed 0" in page.text
+
+
+def test_a_page_of_very_many_runs_lists_less_of_each_and_stays_small(tmp_path):
+    runs = read(*(write_run(tmp_path, seed=seed, epochs=25) for seed in range(70)))
+    for run in runs[:50]:
+        run.rows["nc1"] = 1.0
+    text = page_of(runs, tmp_path)
+    page = Page(text)
+    assert "20 of 70 hold 50 fail" in page.text
+    assert "and 40 more: claims.csv has all" in page.text
+    assert len([a for a in page.of("th") if a.get("title")]) < 20
+    assert len(text) < 1_500_000
+
+
+def test_the_page_begins_with_the_runs_and_an_overview_and_the_rest_is_folded(tmp_path):
+    text = page_of(read(write_run(tmp_path, epochs=3)), tmp_path, pictures=("nc1", "overview", "train_loss"))
+    order = [
+        text.index(f'<section id="{name}"') for name in ("runs", "lead", "claims", "figures", "settings")
+    ]
+    assert order == sorted(order)
+    assert order[1] < text.index('alt="ResNet8 on Digits"') < order[2]
+    assert order[3] < text.index('alt="NC1: variability collapse"') < order[4]
+    assert order[3] < text.index('<details class="fold">') < text.index('alt="Training loss"')
 
 
 def test_the_page_tells_no_folder_above_the_runs(tmp_path):

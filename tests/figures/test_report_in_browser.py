@@ -92,8 +92,9 @@ def visit(browser, outputs):
 @pytest.fixture
 def page(visit):
     """The page, which the tests share: loading it is what takes time. Nothing may go wrong in any of them."""
+    visit.page.locator("details.fold").evaluate_all("(all) => all.forEach((one) => (one.open = true))")
     yield visit.page
-    visit.page.evaluate("document.querySelector('dialog').close()")
+    visit.page.locator("dialog").evaluate_all("(all) => all.forEach((one) => one.close())")
     assert visit.wrong == []
     assert [url for url in visit.asked if not url.startswith(("data:", "blob:"))] == visit.asked[:1]
 
@@ -171,7 +172,7 @@ def test_a_heading_sorts_words_as_people_do(page):
     heading(page, "nc1").get_by_role("button").click()
     heading(page, "net").get_by_role("button").click()
     names = column(page, "net")
-    assert names[-4:] == ["ResNet8", "ResNet8", "ResNet8", "ResNet18"]
+    assert [name.strip() for name in names[-4:]] == ["ResNet8", "ResNet8", "ResNet8", "ResNet18"]
     assert heading(page, "nc1").get_attribute("aria-sort") is None
 
 
@@ -182,6 +183,34 @@ def test_a_column_can_be_shown_and_hidden(page):
     assert heading(page, "mse_perp").is_visible()
     page.get_by_label("NC3", exact=True).uncheck()
     assert not heading(page, "nc3_self_duality").is_visible()
+
+
+def test_the_filter_leaves_the_runs_that_have_all_words(page, runs):
+    field = page.get_by_role("searchbox", name="Filter")
+    field.fill("resnet8 ce")
+    expected = sum(run.cell[::2] == ("resnet8", "ce") for run in runs)
+    assert page.locator("table.runs tbody tr:not([hidden])").count() == expected
+    assert page.get_by_text(f"{expected} of {len(runs)} runs").is_visible()
+    field.fill("")
+    assert page.locator("table.runs tbody tr:not([hidden])").count() == len(runs)
+
+
+def test_two_runs_are_compared_side_by_side(page):
+    button = page.get_by_role("button", name="Compare two")
+    assert button.is_disabled()
+    boxes = page.locator("table.runs input")
+    for i in range(3):  # of three, the first is let go
+        boxes.nth(i).check()
+    assert [box.is_checked() for box in boxes.all()][:3] == [False, True, True]
+    button.click()
+    sheet = page.get_by_role("dialog")
+    assert "Seed" in sheet.inner_text()
+    rows = sheet.locator("tr.differs")
+    assert rows.count() > 3
+    page.keyboard.press("Escape")
+    for i in (1, 2):
+        boxes.nth(i).uncheck()
+    assert button.is_disabled()
 
 
 def test_a_claim_opens_to_the_verdicts_of_its_runs_and_a_run_leads_to_its_settings(page):
@@ -204,15 +233,16 @@ def test_the_viewer_opens_zooms_goes_on_and_closes_by_keys(page):
     figures.nth(0).focus()
     page.keyboard.press("Enter")
     heading = viewer.get_by_role("heading")
-    playwright.expect(heading).to_have_text("Training loss")
+    first = figures.first.locator("img").get_attribute("alt")
+    playwright.expect(heading).to_have_text(first)
     width = picture.bounding_box()["width"]
     for key, factor in (("+", 1.4), ("+", 1.4**2), ("-", 1.4), ("0", 1)):
         page.keyboard.press(key)
         assert picture.bounding_box()["width"] == pytest.approx(factor * width, rel=0.02)
     page.keyboard.press("ArrowRight")
-    playwright.expect(heading).to_have_text("Train and test error")
+    playwright.expect(heading).to_have_text(figures.nth(1).locator("img").get_attribute("alt"))
     page.keyboard.press("ArrowLeft")
-    playwright.expect(heading).to_have_text("Training loss")
+    playwright.expect(heading).to_have_text(first)
     page.keyboard.press("ArrowLeft")
     last = figures.last.locator("img").get_attribute("alt")
     playwright.expect(heading).to_have_text(last)
@@ -259,6 +289,7 @@ def test_the_download_is_the_table_of_all_rows(page, runs):
 
 def test_a_browser_that_cannot_unpack_gets_the_table_gzipped(browser, outputs, runs):
     visit = Visit(browser, outputs, java_script_enabled=False)
+    visit.page.get_by_role("heading", name="All rows").click()
     with visit.page.expect_download() as download:
         visit.page.get_by_role("link", name="Download the table").click()
     assert download.value.suggested_filename == "rows.csv.gz"

@@ -1,5 +1,5 @@
 "use strict";
-// The page is whole without this: it adds sorting, folding, the viewer, and a download without gzip.
+// The page is whole without this: it adds sorting, filters, comparison, the viewer, and a download without gzip.
 document.documentElement.classList.add("scripting");
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -20,15 +20,19 @@ function foldClaims() {
   });
 }
 
-/* Settings: a link to a run opens its part. */
-function openRecords() {
-  for (const link of all('a[href^="#run-"]')) {
-    link.addEventListener("click", () => {
-      document.getElementById(link.hash.slice(1)).open = true;
-    });
-  }
-  const linked = /^#run-\d+$/.test(location.hash) && document.getElementById(location.hash.slice(1));
-  if (linked) linked.open = true;
+/* Folded parts: a link into one opens it, and all around it; paper has no folds. */
+function openLinked() {
+  const open = (id) => {
+    const target = document.getElementById(id);
+    if (!target) return;
+    const inner = target.matches("details") ? target : target.querySelector(":scope > details.fold");
+    for (let part = inner; part; part = part.parentElement) if (part.matches("details")) part.open = true;
+  };
+  for (const link of all('a[href^="#"]')) link.addEventListener("click", () => open(link.hash.slice(1)));
+  if (/^#[a-z]+(-\d+)?$/.test(location.hash)) open(location.hash.slice(1));
+  addEventListener("beforeprint", () => {
+    for (const part of all("details.fold")) part.open = true;
+  });
   toggleAll("settings", "Open all", "Close all", (open) => {
     for (const record of all("details.record")) record.open = open;
   });
@@ -77,6 +81,67 @@ function sortRuns() {
     box.addEventListener("change", show);
     show(); // a browser may have kept a box as it was left before the page was loaded again
   }
+}
+
+/* Runs: those whose texts have all words of the filter. */
+function filterRuns() {
+  const field = document.getElementById("filter");
+  if (!field) return;
+  const rows = all("table.runs tbody tr");
+  const found = document.querySelector(".found");
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let count = 0;
+    for (const row of rows) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+      count += !row.hidden;
+    }
+    found.textContent = words.length ? `${count} of ${rows.length} runs` : "";
+  });
+}
+
+/* Runs: two that are ticked, side by side: the table's numbers, then the entries in which they differ. */
+function compareRuns() {
+  const button = document.getElementById("compare");
+  const dialog = document.getElementById("comparison");
+  if (!button || !dialog) return;
+  const boxes = all('table.runs input[type="checkbox"]');
+  let ticked = []; // in the order in which they were
+  for (const box of boxes) {
+    box.checked = false; // a browser may have kept it as it was left
+    box.addEventListener("change", () => {
+      ticked = [...ticked.filter((other) => other !== box), ...(box.checked ? [box] : [])];
+      if (ticked.length > 2) ticked.shift().checked = false;
+      button.disabled = ticked.length !== 2;
+    });
+  }
+
+  const line = (name, texts) => {
+    const row = document.createElement("tr");
+    if (texts[0] !== texts[1]) row.className = "differs";
+    const head = document.createElement("th");
+    head.scope = "row";
+    head.textContent = name;
+    row.append(head, ...texts.map((text) => Object.assign(document.createElement("td"), { textContent: text })));
+    return row;
+  };
+  const entries = (row) => {
+    const record = document.getElementById(row.querySelector('a[href^="#run-"]').hash.slice(1));
+    return new Map(all("table tr", record).map((entry) => [...entry.cells].map((cell) => cell.textContent)));
+  };
+  button.addEventListener("click", () => {
+    const rows = ticked.map((box) => box.closest("tr"));
+    const headings = all("table.runs thead th").map((heading) => heading.textContent);
+    const columns = headings.map((name, i) => line(name, rows.map((row) => row.cells[i].textContent.trim())));
+    const settings = rows.map(entries);
+    const keys = [...new Set(settings.flatMap((some) => [...some.keys()]))];
+    const others = keys.map((key) => line(key, settings.map((some) => some.get(key) ?? "–")));
+    const known = others.filter((row) => row.className);
+    dialog.querySelector("tbody").replaceChildren(...columns, ...known);
+    dialog.showModal();
+  });
+  dialog.querySelector("button").addEventListener("click", () => dialog.close());
 }
 
 function sortable(text) {
@@ -197,8 +262,10 @@ function unpackDownload() {
 
 addEventListener("DOMContentLoaded", () => {
   foldClaims();
-  openRecords();
+  openLinked();
   sortRuns();
+  filterRuns();
+  compareRuns();
   showFigures();
   unpackDownload();
 });
