@@ -6,17 +6,19 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from socket import gethostname
 
 from nc_runner.columns import TIME_COLUMNS
 from nc_runner.config.schedules import analysed_epochs
 from nc_runner.errors import RunFolderError
-from nc_runner.runs import flows
+from nc_runner.runs.flows import is_flow
+from nc_runner.runs.folders import Found, look_through
 from nc_runner.runs.locks import is_held
-from nc_runner.runs.reader import Record, find_runs, read_record
+from nc_runner.runs.pace import RECENT, pace_of
+from nc_runner.runs.reader import Record, read_record
 from nc_runner.runs.record import (
     COMPLETE,
     DIVERGED,
@@ -24,11 +26,10 @@ from nc_runner.runs.record import (
     INTERRUPTED,
     LOCK_FILE,
     METRICS_FILE,
-    RUN_FILE,
     RUNNING,
     last_rows,
 )
-from nc_runner.runs.sweeps import Sweep, find_sweeps
+from nc_runner.runs.sweeps import Sweep, sweeps_in
 
 # States that run.json does not have
 WAITING = "waiting"  # its sweep is running and will start it
@@ -43,7 +44,9 @@ STATES = (
 )  # fmt: skip
 MOVING = (RUNNING, WAITING, PERHAPS_KILLED)  # states that may change by themselves
 
-_RECENT = 10  # rows from which the pace is computed
+_ENDED = (COMPLETE, DIVERGED)  # a sweep does not resume these
+_COLUMNS = (*TIME_COLUMNS, "epoch", "nc1", "test_accuracy")
+_NUMBERS = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class RunStatus:
     """One run. ``epoch`` is that of its last row, 0 without one; None: not known.
 
     ``epoch_seconds``: the recent time per epoch, measurement included. ``seconds_left``: the work left of a
-    running or waiting run, without the time until a waiting run starts.
+    running or waiting run, without the time until a waiting run starts. ``record``: holds the settings alone;
+    where there is no record yet, those that its sweep plans.
     """
 
     folder: Path
@@ -64,6 +68,7 @@ class RunStatus:
     seconds_left: float | None = None
     reason: str | None = None
     host: str | None = None
+    record: Record | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -91,18 +96,18 @@ def overview(paths: Sequence[Path]) -> Overview:
     Raises :class:`RunFolderError` where a path is not a folder. Records that cannot be read are ``problems``.
     """
     now = time.time()
-    found = set(find_runs(paths))
-    roots = [path.resolve() for path in paths]
-    sweeps = find_sweeps(paths)
-    planned: dict[Path, Sweep] = {}
-    for sweep in sorted(sweeps, key=lambda sweep: sweep.alive):  # a running one comes last, and counts
-        for folder in sweep.epochs:
-            if any(folder.is_relative_to(root) for root in roots):
-                planned[folder] = sweep
+    found = look_through(paths)
+    planned = _planned(found, [path.resolve() for path in paths])
+    held = {folder for folder in found.locked if is_held(folder / LOCK_FILE)}  # they load torch and the data
     statuses, problems = [], []
-    for folder in sorted(found | set(planned) | _being_prepared(paths), key=_order):
+    shared = _Shared()
+    for folder in sorted(found.runs | set(planned) | held, key=_order):
+        sweep = planned.get(folder)
+        if folder not in found.runs:
+            statuses.append(_unrecorded(folder, sweep, folder in held))
+            continue
         try:
-            status = _status(folder, planned.get(folder), now)
+            status = _recorded(folder, sweep, now, shared)
         except RunFolderError as error:
             problems.append(" ".join(str(error).split()))
             continue
@@ -112,44 +117,73 @@ def overview(paths: Sequence[Path]) -> Overview:
     return Overview(statuses, _total(statuses, planned), problems)
 
 
+class _Shared:
+    """Keeps the settings of thousands of records in little memory: equal groups are one object."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, object] = {}
+
+    def settings(self, record: Record) -> Record | None:
+        """A record that has the settings alone; None where there are none."""
+        if not record.settings:
+            return None
+        shared = {
+            key: self._known.setdefault(repr(value), value) if isinstance(value, (dict, list)) else value
+            for key, value in record.settings.items()
+        }
+        return Record({"settings": shared})
+
+
+def _planned(found: Found, roots: Sequence[Path]) -> dict[Path, Sweep]:
+    """The sweep that plans each folder at or below ``roots``."""
+    planned: dict[Path, Sweep] = {}
+    for sweep in sorted(sweeps_in(found.sweeps), key=lambda sweep: sweep.alive):  # a running one counts
+        for folder in sweep.epochs:
+            if any(folder.is_relative_to(root) for root in roots):
+                planned[folder] = sweep
+    return planned
+
+
 def _order(folder: Path) -> list[str | float]:
     """Sorts numbers in names as numbers: seed10 comes after seed2, lr0.1 after lr0.0184."""
-    parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]\d+)?)", str(folder))
-    return [float(part) if i % 2 else part for i, part in enumerate(parts)]
+    parts: list[str | float] = list(_NUMBERS.split(str(folder)))
+    parts[1::2] = map(float, parts[1::2])
+    return parts
 
 
-def _being_prepared(paths: Iterable[Path]) -> set[Path]:
-    """The folders of runs that have started and have no record yet: they load torch and the data."""
-    locks = (lock for path in paths for lock in path.rglob(LOCK_FILE))
-    unrecorded = (lock for lock in locks if not lock.with_name(RUN_FILE).exists())
-    return {lock.parent.resolve() for lock in unrecorded if is_held(lock)}
+def _unrecorded(folder: Path, sweep: Sweep | None, held: bool) -> RunStatus:
+    """The status of a folder without a record: it is about to begin, or some sweep's plan."""
+    state = RUNNING if held else WAITING if sweep and sweep.alive else NOT_STARTED
+    if sweep is None:
+        return RunStatus(folder, state)
+    settings = sweep.settings.get(folder)
+    record = Record({"settings": settings}) if settings else None
+    return RunStatus(folder, state, epochs=sweep.epochs[folder], record=record)
 
 
-def _status(folder: Path, sweep: Sweep | None, now: float) -> RunStatus | None:
-    """The status of one folder by itself; None for a flow."""
-    epochs = sweep.epochs[folder] if sweep else None
-    if not (folder / RUN_FILE).exists():
-        if is_held(folder / LOCK_FILE):
-            return RunStatus(folder, RUNNING, epochs=epochs)
-        return RunStatus(folder, WAITING if sweep and sweep.alive else NOT_STARTED, epochs=epochs)
+def _recorded(folder: Path, sweep: Sweep | None, now: float, shared: _Shared) -> RunStatus | None:
+    """The status of a folder with a record by itself; None for a flow."""
     record = read_record(folder)
-    if flows.is_flow(record):
+    if is_flow(record):
         return None
-    held = is_held(folder / LOCK_FILE)
+    held: bool | None = False
+    if record.state not in _ENDED or (sweep and sweep.alive and sweep.anew):  # else it does not matter
+        held = is_held(folder / LOCK_FILE)
     if record.state == RUNNING and not held:
         record = read_record(folder)  # it may have ended between the two looks, in this order
     state = _state(record, held, sweep)
-    rows = last_rows(folder, _RECENT + 1)
+    rows = last_rows(folder, RECENT + 1, _COLUMNS)
     last = rows[-1] if rows else {}
     status = RunStatus(
         folder,
         state,
         epoch=int(_number(last.get("epoch")) or 0),
-        epochs=record.epochs or epochs,
+        epochs=record.epochs or (sweep.epochs[folder] if sweep else None),
         nc1=_number(last.get("nc1")),
         test_accuracy=_number(last.get("test_accuracy")),
         reason=record.reason if state != RUNNING else None,
         host=record.host,
+        record=shared.settings(record),
     )
     if state == WAITING and record.state == COMPLETE:
         return replace(status, epoch=0, nc1=None, test_accuracy=None)  # to be trained anew
@@ -158,7 +192,7 @@ def _status(folder: Path, sweep: Sweep | None, now: float) -> RunStatus | None:
 
 def _state(record: Record, held: bool | None, sweep: Sweep | None) -> str:
     state = record.state
-    ended = state in (COMPLETE, DIVERGED)  # a sweep does not resume these
+    ended = state in _ENDED
     if sweep and sweep.alive and not held and (sweep.anew or not ended) and _started_before(record, sweep):
         return WAITING
     if ended or held is None:
@@ -176,25 +210,17 @@ def _started_before(record: Record, sweep: Sweep) -> bool:
 
 
 def _with_pace(status: RunStatus, record: Record, rows: list[dict[str, float]], now: float) -> RunStatus:
-    """Adds the time per epoch and, for a run that is not done, the time left.
-
-    A row's ``train_seconds`` are those of all epochs since the row before; its ``analysis_seconds`` are its
-    own. That of epoch 0, before any training, says nothing of the pace.
-    """
-    rows = [row for row in rows if row.get("epoch") != 0]
-    before = rows[-_RECENT - 1].get("epoch", 0.0) if len(rows) > _RECENT else 0.0
-    recent = rows[-_RECENT:]
-    covered = status.epoch - before
-    train, analysis = (sum(row.get(column, math.nan) for row in recent) for column in TIME_COLUMNS)
-    if not recent or not covered > 0 or not 0 <= train + analysis < math.inf:
+    """Adds the time per epoch and, for a run that is not done, the time left."""
+    pace = pace_of(rows)
+    if pace is None:
         return status
-    status = replace(status, epoch_seconds=(train + analysis) / covered)
+    status = replace(status, epoch_seconds=pace.epoch)
     if status.state not in (RUNNING, WAITING) or not status.epochs or status.epochs <= status.epoch:
         return status
     to_train = status.epochs - status.epoch
     analysed = [epoch for epoch in analysed_epochs(record.schedule, status.epochs) if epoch > status.epoch]
     measurements = to_train if record.refits else len(analysed)  # a refit is a part of a measurement
-    left = to_train * train / covered + measurements * analysis / len(recent)
+    left = pace.seconds(to_train, measurements)
     if status.state == RUNNING:  # part of the way to the next row is done
         until_next = left * (analysed[0] - status.epoch) / to_train
         left -= min(max(now - _modified(status.folder / METRICS_FILE, now), 0.0), until_next)

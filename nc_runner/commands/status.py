@@ -7,7 +7,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,27 +19,55 @@ from nc_runner.runs.record import RUN_FILE
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nc_runner.status import Overview
+    from nc_runner.commands.status_choice import Choice, Listing
 
 PROGRAM = "nc-status"
 _SECONDS = 2.0  # between two looks
 
 
+@dataclass(frozen=True)
+class _Command:
+    """What the command line asks for. ``folders``: whole paths of runs; ``for_machines``: JSON."""
+
+    paths: list[Path]
+    choice: Choice
+    folders: bool
+    for_machines: bool
+
+
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="nc-status",
-        description="List runs with state, epoch, NC1, test accuracy and time left, "
-        "and the runs that a sweep has not started yet.",
-        epilog="examples: nc-status    nc-status outputs/ --watch    nc-status --json",
+        description="List runs with the settings in which they differ, state, epoch, NC1, test accuracy and "
+        "time left, and the runs that a sweep has not started yet.",
+        epilog="examples: nc-status    nc-status outputs/ --watch    nc-status --sort -nc1    "
+        "nc-status --state failed,diverged --folders    nc-status --json",
     )
     add_runs(result)
+    result.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        metavar="STATE",
+        help="list only runs in this state, or these: failed,diverged",
+    )
+    result.add_argument(
+        "--sort",
+        metavar="KEY",
+        help="sort by a column (state, epoch, nc1, test, left, folder) or a setting such as lr; "
+        "-KEY from the largest to the smallest",
+    )
+    result.add_argument(
+        "--folders", action="store_true", help="print the whole path of each run, not the hash of its folder"
+    )
     result.add_argument(
         "--watch",
         nargs="?",
         type=_interval,
         const=_SECONDS,
         metavar="SECONDS",
-        help=f"update every SECONDS (default: {_SECONDS:g}) until no run is running or waiting; Ctrl-C quits",
+        help=f"update every SECONDS (default: {_SECONDS:g}) until no run is running or waiting, or wait for "
+        "the first run; Ctrl-C quits",
     )
     result.add_argument(
         "--json", action="store_true", help="print JSON; with --watch one line for each update"
@@ -53,15 +82,19 @@ def _interval(text: str) -> float:
     return seconds
 
 
-def _with_interval(arguments: Sequence[str]) -> list[str]:
-    """``--watch outputs/`` means the folder: argparse would take it for the seconds."""
-    result = list(arguments)
-    for index, word in enumerate(arguments[:-1]):
-        if word == "--watch":
+def _unmistakable(arguments: Sequence[str]) -> list[str]:
+    """``--watch outputs/`` means the folder, and ``--sort -nc1`` a key: argparse would misread both."""
+    result: list[str] = []
+    for word in arguments:
+        if result and result[-1] == "--watch":
             try:
-                float(arguments[index + 1])
+                float(word)
             except ValueError:
-                result[index] = f"--watch={_SECONDS}"
+                result[-1] = f"--watch={_SECONDS}"
+        if result and result[-1] == "--sort" and word.startswith("-") and not word.startswith("--"):
+            result[-1] = f"--sort={word}"
+            continue
+        result.append(word)
     return result
 
 
@@ -71,100 +104,142 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    chosen = parser().parse_args(_with_interval(arguments))
-    if chosen.watch is None:
-        return _once(chosen.runs, chosen.json)
-    return _watch(chosen.runs, chosen.watch, chosen.json)
+    given = parser().parse_args(_unmistakable(arguments))
+    from nc_runner.commands.status_choice import Choice, states_of
+
+    choice = Choice(states_of(given.state), given.sort)
+    command = _Command(given.runs, choice, given.folders, given.json)
+    return _once(command) if given.watch is None else _watch(command, given.watch)
 
 
-def _look(paths: list[Path]) -> Overview:
+def _look(command: _Command) -> Listing:
     from nc_runner.status import overview
 
     try:
-        seen = overview(paths)
+        seen = overview(command.paths)
     except RunFolderError as error:
         raise ConfigError(f"{error}\ngive run folders, or a folder above them such as outputs/") from None
     if not seen.runs and not seen.problems:
-        raise ConfigError(f"no runs in {', '.join(map(str, paths))}: no folder there contains a {RUN_FILE}")
-    return seen
+        raise ConfigError(f"no runs in {_named(command)}: no folder there contains a {RUN_FILE}")
+    return command.choice.of(seen)
 
 
-def _once(paths: list[Path], for_machines: bool) -> int:
-    seen = _look(paths)
-    _print(seen, for_machines)
-    return DONE if seen.runs else FAILED
+def _once(command: _Command) -> int:
+    seen = _look(command)
+    _print(command, seen)
+    return DONE if seen.overview.runs else FAILED
 
 
-def _print(seen: Overview, for_machines: bool) -> None:
+def _print(command: _Command, seen: Listing) -> None:
     """The table, or all as JSON; what could not be read goes to stderr."""
-    from rich.console import Console
+    from rich.console import Console, Group
 
-    from nc_runner.commands.status_table import as_data, render
+    from nc_runner.commands.status_table import Window, as_data, render
 
-    for problem in seen.problems:
-        complain(PROGRAM, f"left out: {problem}")
-    if for_machines:
+    _complain(seen)
+    if command.for_machines:
         print(json.dumps(as_data(seen), indent=2))
-    elif seen.runs:
-        console = Console()
-        width = console.width if console.is_terminal else None
-        if width is None:
-            console = Console(width=10_000, no_color=True, highlight=False)
+    elif seen.overview.runs:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            print("\n".join(line.plain for line in render(seen, Window())))
+            return
         with console.capture() as table:  # print() ends quietly where a pipe is closed; rich exits with 1
-            console.print(render(seen, width))
+            lines = render(seen, Window(console.width, folders=command.folders))
+            console.print(Group(*lines), crop=False)  # paths may be longer
         print(table.get(), end="")
 
 
-def _watch(paths: list[Path], seconds: float, for_machines: bool) -> int:
+def _complain(seen: Listing) -> None:
+    from nc_runner.commands.grid import printable
+
+    for problem in seen.overview.problems:
+        complain(PROGRAM, f"left out: {printable(problem)}")
+
+
+def _watch(command: _Command, seconds: float) -> int:
     from rich.console import Console
 
     console = Console(highlight=False)
+    seen = None
     try:
-        if for_machines:
-            seen = _print_lines(paths, seconds)
+        if command.for_machines:
+            seen = _print_lines(command, seconds)
         elif console.is_terminal:
-            seen = _refresh(paths, seconds, console)
+            seen = _refresh(command, seconds, console)
         else:  # nothing to refresh: the table when all is done
-            while (seen := _look(paths)).moving:
-                time.sleep(seconds)
-            _print(seen, for_machines)
+            for look in _looks(command, seconds, waiting=lambda text: complain(PROGRAM, text)):
+                seen = look
+            if seen is not None:
+                _print(command, seen)
     except KeyboardInterrupt:
         return DONE  # the usual end
-    return DONE if seen.runs else FAILED
+    return DONE if seen is not None and seen.overview.runs else FAILED
 
 
-def _print_lines(paths: list[Path], seconds: float) -> Overview:
-    from nc_runner.commands.status_table import as_data
+def _looks(command: _Command, seconds: float, waiting: Callable[[str], None]) -> Iterator[Listing]:
+    """Look every so many seconds until no run moves; call ``waiting`` once while there is no run yet."""
+    from nc_runner.status import overview
 
+    said = False
     while True:
-        seen = _look(paths)
-        print(json.dumps(as_data(seen)), flush=True)
-        if not seen.moving:
-            return seen
+        for path in command.paths:
+            if path.exists() and not path.is_dir():
+                raise ConfigError(f"{path} is not a folder\ngive run folders, or a folder above them")
+        there = [path for path in command.paths if path.is_dir()]
+        seen = overview(there)
+        if seen.runs or seen.problems:
+            yield command.choice.of(seen)
+            if not seen.moving and len(there) == len(command.paths):
+                return
+        elif not said:
+            missing = [str(path) for path in command.paths if path not in there]
+            lacks = f"there is no folder {', '.join(missing)} yet" if missing else "there is no run yet"
+            waiting(f"waiting for the first run in {_named(command)}: {lacks}")
+            said = True
         time.sleep(seconds)
 
 
-def _refresh(paths: list[Path], seconds: float, console: Console) -> Overview:
-    """Show the table on a terminal and update it until no run is running or waiting."""
-    from rich.live import Live
+def _print_lines(command: _Command, seconds: float) -> Listing | None:
+    from nc_runner.commands.status_table import as_data
 
-    from nc_runner.commands.status_table import render
-
-    seen = _look(paths)
-    footer = f"updated every {seconds:g} s; Ctrl-C quits, the runs continue"
-    with Live(console=console, auto_refresh=False) as live:
-        try:
-            while True:
-                live.update(render(seen, console.width, console.height - 1, footer), refresh=True)
-                if not seen.moving:
-                    break
-                time.sleep(seconds)
-                seen = _look(paths)
-        finally:
-            live.update(render(seen, console.width), refresh=False)  # all runs stay on the screen
-    for problem in seen.problems:
-        complain(PROGRAM, f"left out: {problem}")
+    seen = None
+    for seen in _looks(command, seconds, waiting=lambda text: complain(PROGRAM, text)):
+        print(json.dumps(as_data(seen)), flush=True)
     return seen
+
+
+def _refresh(command: _Command, seconds: float, console: Console) -> Listing | None:
+    """Show the table on a terminal and update it until no run is running or waiting."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from nc_runner.commands.grid import printable
+    from nc_runner.commands.status_table import Window, render
+
+    footer = f"updated every {seconds:g} s; Ctrl-C quits, the runs continue"
+    seen = None
+    with Live(console=console, auto_refresh=False) as live:
+
+        def wait(text: str) -> None:
+            live.update(Text(f"{printable(text)}; Ctrl-C quits"), refresh=True)
+
+        try:
+            for seen in _looks(command, seconds, wait):
+                window = Window(console.width, console.height - 1, command.folders, footer)
+                live.update(Group(*render(seen, window)), refresh=True)
+        finally:
+            if seen is not None:  # all runs stay on the screen
+                whole = Window(console.width, folders=command.folders)
+                live.update(Group(*render(seen, whole)), refresh=False)
+    if seen is not None:
+        _complain(seen)
+    return seen
+
+
+def _named(command: _Command) -> str:
+    return ", ".join(map(str, command.paths))
 
 
 if __name__ == "__main__":

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypedDict
 
-from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from nc_runner.commands.grid import Column, Grid, Layout, Row, printable, shorten
+from nc_runner.commands.settings_columns import SettingsColumns, settings_data
+from nc_runner.commands.status_choice import Listing
 from nc_runner.runs.record import COMPLETE, DIVERGED, FAILED, INTERRUPTED, RUNNING
-from nc_runner.status import KILLED, NOT_STARTED, PERHAPS_KILLED, WAITING, Overview, RunStatus
+from nc_runner.status import KILLED, NOT_STARTED, PERHAPS_KILLED, WAITING, RunStatus
 
 _STYLES = {
     COMPLETE: "green",
@@ -25,51 +28,67 @@ _STYLES = {
     DIVERGED: "red",
 }
 _RESUMABLE = (INTERRUPTED, KILLED, FAILED, NOT_STARTED)
-_GIVEN_UP = (COMPLETE, NOT_STARTED, WAITING, INTERRUPTED)  # first to go where space is short
+_GIVEN_UP = (COMPLETE, NOT_STARTED, WAITING, INTERRUPTED)  # first to go where the window is low
 _MOST_REASONS = 5
+_HASH = re.compile(r"-([0-9a-f]{8})$")
 
-# Heading and width of the columns after the name
-_COLUMNS = (("state", 11), ("epoch", 9), ("NC1", 7), ("test", 6), ("left", 8))
-_LEAST_NAME = 12
+# Beside the settings. Where the window is narrow, test goes first of these, then NC1, then some settings.
+_OTHERS = (
+    Column("state", right=False), Column("epoch", leaves=203), Column("NC1", leaves=101),
+    Column("test", leaves=100), Column("left", leaves=202), Column("folder", right=False),
+)  # fmt: skip
+_BESIDE = 102  # so many turns come before the settings that go last
 
 
-def render(
-    overview: Overview, width: int | None = None, height: int | None = None, footer: str = ""
-) -> Group:
-    """The runs, their counts and what to do, ``width`` columns wide and at most ``height`` lines high.
+@dataclass(frozen=True)
+class Window:
+    """What the table has to fit into. Without a width all is whole, as for a file; without a height all runs.
 
-    Without a width names are whole, as for a file; without a height all runs are shown.
+    ``folders``: the whole path of each run in place of its hash; ``footer``: a last line.
     """
-    foot = _foot(overview)
-    if footer:
-        foot.append(Text(footer, style="dim"))
-    shown = list(overview.runs)
-    if height is not None:
-        for state in _GIVEN_UP:
-            if _lines(shown, width) + len(foot) + (len(shown) < len(overview.runs)) > height:
-                shown = [run for run in shown if run.state != state]
-        while shown and _lines(shown, width) + len(foot) + 1 > height:
-            shown.pop()
-    if more := len(overview.runs) - len(shown):
+
+    width: int | None = None
+    height: int | None = None
+    folders: bool = False
+    footer: str = ""
+
+
+def render(listing: Listing, window: Window) -> list[Text]:
+    """The lines of the table, the runs' counts and what to do."""
+    foot = _foot(listing, window)
+    if window.footer:
+        foot.append(Text(window.footer, style="dim"))
+    table = _Table(listing, window)
+    if table.hidden:
+        foot.insert(0, Text(f"the window is too narrow for {', '.join(table.hidden)}", style="dim"))
+    shown = table.runs_in(None if window.height is None else window.height - len(foot))
+    if more := len(listing.runs) - len(shown):
         foot.insert(0, Text(f"{more} more are not shown: the window is too low", style="dim"))
-    for line in foot:
-        line.no_wrap, line.overflow = width is not None, "ellipsis"
-    return Group(*_tables(shown, width), *foot)
+    lines = [*table.lines(shown), *foot]
+    for line in lines:
+        line.no_wrap, line.overflow = window.width is not None, line.overflow or "ellipsis"
+    return lines
 
 
 class StatusData(TypedDict):
-    """What ``--json`` prints: all that is known of each run, by field."""
+    """What ``--json`` prints: all that is known of each listed run; counts are those of all runs."""
 
-    runs: list[dict[str, str | int | float | None]]
+    runs: list[dict[str, Any]]
     counts: dict[str, int]
     seconds_left: float | None
     problems: list[str]
 
 
-def as_data(overview: Overview) -> StatusData:
-    """The overview in plain dicts, lists and numbers."""
+def as_data(listing: Listing) -> StatusData:
+    """The listing in plain dicts, lists and numbers."""
+    runs = []
+    for run in listing.runs:
+        fields = {name: value for name, value in vars(run).items() if name != "record"}
+        settings = settings_data(listing.varying, run.record)
+        runs.append(fields | {"folder": str(run.folder), "settings": settings})
+    overview = listing.overview
     return StatusData(
-        runs=[vars(run) | {"folder": str(run.folder)} for run in overview.runs],
+        runs=runs,
         counts=overview.counts,
         seconds_left=overview.seconds_left,
         problems=overview.problems,
@@ -90,108 +109,131 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 86400:.1f} d"
 
 
-def shorten(name: str, width: int) -> str:
-    """``name`` in at most ``width`` letters, cut in the middle: often only its end, a hash, differs.
+class _Table:
+    """The runs of a listing as lines, with a heading for each folder above them where that saves space."""
 
-    >>> shorten("lr0.0184267-seed0-1f0c3a9b", 20)
-    'lr0.0184267…1f0c3a9b'
-    """
-    if len(name) <= width:
-        return name
-    end = min(8, width - 4)
-    return f"{name[: width - end - 1]}…{name[len(name) - end :]}"
+    def __init__(self, listing: Listing, window: Window) -> None:
+        self._runs = listing.runs
+        self._window = window
+        parents = len({run.folder.parent for run in self._runs})
+        # sorted runs, and cells of one run each, would have a heading for every run
+        fewer = 2 * parents <= max(len(self._runs), 2)
+        self._headed = window.width is not None and fewer and not (listing.sorted or window.folders)
+        groups = [Listing.records(list(runs)) for _, runs in self._grouped(listing.overview.runs)]
+        settings = SettingsColumns(listing.varying, groups)
+        columns = [*settings.columns(_BESIDE), *_OTHERS]
+        rows = [_row(run, settings, window) for run in self._runs]
+        self._layout = self._fitted(columns, rows, settings)
+        self._paths_below = window.folders and self._layout.width > (window.width or self._layout.width)
+        if self._paths_below:
+            self._layout = self._fitted(columns[:-1], rows, settings)
+
+    @property
+    def hidden(self) -> list[str]:
+        """The headings of columns for which the window is too narrow."""
+        return self._layout.hidden
+
+    def runs_in(self, height: int | None) -> set[Path]:
+        """The folders of the runs that fit into so many lines: those that move before those that ended."""
+        shown = list(self._runs)
+        if height is not None:
+            states = {run.state for run in shown}
+            for state in _GIVEN_UP:
+                if state in states and self._count(shown) + (len(shown) < len(self._runs)) > height:
+                    shown = [run for run in shown if run.state != state]
+            if self._count(shown) + (len(shown) < len(self._runs)) > height:
+                shown = list(self._first(shown, height - 2))  # the headings, and how many are left out
+        return {run.folder for run in shown}
+
+    def lines(self, shown: set[Path]) -> Iterator[Text]:
+        """The headings, and the lines of these runs."""
+        if not shown:
+            return
+        yield self._layout.header()
+        texts = dict(zip((run.folder for run in self._runs), self._layout.lines(), strict=True))
+        for parent, runs in self._grouped([run for run in self._runs if run.folder in shown]):
+            if self._headed:
+                yield Text(shorten(nearby(parent), self._window.width or 80), style="bold")
+            for run in runs:
+                yield texts[run.folder]
+                if self._paths_below:
+                    yield Text(f"    {nearby(run.folder)}", style="dim", overflow="ignore")
+
+    def _fitted(self, columns: Sequence[Column], rows: Sequence[Row], settings: SettingsColumns) -> Layout:
+        """The columns that say something of some run, as far as the window is wide enough; in a file all."""
+        optional = ("NC1", "test", "left") if self._window.width is not None else ()
+        places = [
+            i
+            for i, column in enumerate(columns)
+            if column.heading not in optional or any(row.cells[i] != "-" for row in rows)
+        ]
+        grid = Grid(
+            [columns[i] for i in places],
+            [Row([row.cells[i] for i in places], row.style, row.lead) for row in rows],
+            styled=places.index(len(settings.keys)),
+            leading=len(settings.keys),
+        )
+        whole = self._window.folders and columns[-1] is _OTHERS[-1]  # paths are never cut
+        return grid.fitted(None if whole else self._window.width, indent=2 if self._headed else 0)
+
+    def _grouped(self, runs: Sequence[RunStatus]) -> Iterator[tuple[Path, Iterator[RunStatus]]]:
+        return groupby(runs, key=lambda run: run.folder.parent if self._headed else Path())
+
+    def _count(self, runs: Sequence[RunStatus]) -> int:
+        headings = len({run.folder.parent for run in runs}) if self._headed else 0
+        return 1 + len(runs) * (1 + self._paths_below) + headings
+
+    def _first(self, runs: Sequence[RunStatus], lines: int) -> Iterator[RunStatus]:
+        for _, group in self._grouped(runs):
+            lines -= self._headed
+            for run in group:
+                lines -= 1 + self._paths_below
+                if lines < 0:
+                    return
+                yield run
 
 
-def _gap(width: int | None) -> int:
-    """Spaces between two columns, fewer in a narrow window."""
-    return 2 if width is None or width >= 72 else 1
-
-
-def _beside(width: int | None) -> int:
-    """The width of all columns but the name."""
-    return sum(_gap(width) + column for _, column in _COLUMNS)
-
-
-def _flat(shown: Sequence[RunStatus], width: int | None) -> bool:
-    """Whether each line has the whole name, rather than a heading for each cell."""
-    if width is None:
-        return True
-    cells = len({run.folder.parent for run in shown})
-    longest = max((len(_nearby(run.folder)) for run in shown), default=0)
-    return 2 * cells > len(shown) > 1 and longest + _beside(width) <= width
-
-
-def _lines(shown: Sequence[RunStatus], width: int | None) -> int:
-    headings = 0 if _flat(shown, width) else len([*groupby(shown, key=lambda run: run.folder.parent)])
-    return 1 + len(shown) + headings
-
-
-def _tables(shown: Sequence[RunStatus], width: int | None) -> list[RenderableType]:
-    if not shown:
-        return []
-    flat = _flat(shown, width)
-    names = [_nearby(run.folder) if flat else f"  {_printable(run.folder.name)}" for run in shown]
-    room = (
-        max(map(len, names))
-        if width is None
-        else min(max(map(len, names)), max(width - _beside(width), _LEAST_NAME))
-    )
-    room = max(room, 3)
-    gap = _gap(width)
-    header = _table(room, gap, show_header=True)
-    if flat:
-        for run, name in zip(shown, names, strict=True):
-            _add(header, run, shorten(name, room))
-        return [header]
-    parts: list[RenderableType] = [header]
-    for parent, members in groupby(zip(shown, names, strict=True), key=lambda pair: pair[0].folder.parent):
-        heading = _nearby(parent)
-        parts.append(Text(heading if width is None else shorten(heading, width), style="bold"))
-        table = _table(room, gap)
-        for run, name in members:
-            _add(table, run, shorten(name, room))
-        parts.append(table)
-    return parts
-
-
-def _table(room: int, gap: int, show_header: bool = False) -> Table:
-    table = Table(
-        box=None, padding=(0, gap, 0, 0), pad_edge=False, show_header=show_header, header_style="bold"
-    )
-    table.add_column("run", width=room, no_wrap=True)
-    for heading, width in _COLUMNS:
-        justify: Any = "left" if heading == "state" else "right"
-        table.add_column(heading, width=width, justify=justify, no_wrap=True, overflow="ellipsis")
-    return table
-
-
-def _add(table: Table, run: RunStatus, name: str) -> None:
+def _row(run: RunStatus, settings: SettingsColumns, window: Window) -> Row:
     test = "-" if run.test_accuracy is None else f"{run.test_accuracy:.2%}"
-    style = _STYLES.get(run.state, "dim")
-    table.add_row(
-        Text(name),
-        Text(run.state, style=style),
-        Text(f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch)),
-        Text("-" if run.nc1 is None else f"{run.nc1:.1e}"),
-        Text(test.replace("100.00%", "100.0%")),
-        Text(duration(run.seconds_left if run.state == RUNNING else None)),
+    name = nearby(run.folder) if window.folders or window.width is None else short(run.folder)
+    cells = (
+        run.state,
+        f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch),
+        "-" if run.nc1 is None else f"{run.nc1:.1e}",
+        test.replace("100.00%", "100.0%"),
+        duration(run.seconds_left if run.state == RUNNING else None),
+        name,
     )
+    lead = printable(run.folder.name) if run.record is None and window.width is not None else None
+    return Row([*settings.cells(run.record), *cells], _STYLES.get(run.state, "dim"), lead)
 
 
-def _foot(overview: Overview) -> list[Text]:
+def short(folder: Path) -> str:
+    """The hash at the end of a folder's name, or the name of a folder that has none."""
+    found = _HASH.search(folder.name)
+    return found[1] if found else printable(folder.name)
+
+
+def _foot(listing: Listing, window: Window) -> list[Text]:
     """Counts and time left, then reasons and remedies for runs that did not complete."""
+    overview = listing.overview
     counts = overview.counts
     count = len(overview.runs)
-    text = f"{count} run{'s' * (count != 1)}: " + ", ".join(f"{n} {state}" for state, n in counts.items())
+    texts = [f"{count} run{'s' * (count != 1)}: " + ", ".join(f"{n} {state}" for state, n in counts.items())]
     if overview.seconds_left is not None:
-        text += f"; about {duration(overview.seconds_left)} left"
+        texts.append(f"about {duration(overview.seconds_left)} left")
     elif overview.moving:
-        text += "; time left is not known yet"
-    lines = [Text(text, style="bold")]
-    reasons = [run for run in overview.runs if run.state in (FAILED, DIVERGED) and run.reason]
+        texts.append("time left is not known yet")
+    if len(text := "; ".join(texts)) <= (window.width or len(text)):
+        texts = [text]
+    lines = [Text(text, style="bold") for text in texts]
+    if len(listing.runs) < count:
+        lines.insert(0, Text(f"listed: {len(listing.runs)} of {count} runs"))
+    reasons = [run for run in listing.runs if run.state in (FAILED, DIVERGED) and run.reason]
     for run in reasons[:_MOST_REASONS]:
-        reason = _printable((run.reason or "").splitlines()[0])
-        lines.append(Text(f"{run.state}: {_printable(run.folder.name)}: {reason}"))
+        reason = printable((run.reason or "").splitlines()[0])
+        name = printable(run.folder.name) if window.width is None else short(run.folder)
+        lines.append(Text(f"{run.state}: {name}: {reason}"))
     if len(reasons) > _MOST_REASONS:
         lines.append(Text(f"{len(reasons) - _MOST_REASONS} more reasons: --json prints all"))
     if resumable := [state for state in counts if state in _RESUMABLE]:
@@ -202,18 +244,13 @@ def _foot(overview: Overview) -> list[Text]:
         hosts = sorted({run.host or "?" for run in overview.runs if run.state == PERHAPS_KILLED})
         lines.append(
             Text(
-                f"killed?: started on {_printable(', '.join(hosts))}; no process is seen to hold the lock "
+                f"killed?: started on {printable(', '.join(hosts))}; no process is seen to hold the lock "
                 "(some shared folders do not show locks of other hosts)"
             )
         )
     return lines
 
 
-def _nearby(path: Path) -> str:
+def nearby(path: Path) -> str:
     """``path`` relative to the working directory, where it is below it."""
-    return _printable(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
-
-
-def _printable(text: str) -> str:
-    """``text`` without what moves a terminal's cursor, and bytes that are no text: names may contain both."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return printable(str(path).removeprefix(os.path.join(os.getcwd(), "")))

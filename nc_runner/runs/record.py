@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from nc_runner.columns import LAYER_COLUMNS, metric_columns
 from nc_runner.errors import RunFolderError
@@ -34,6 +35,8 @@ REPLACED = ".replaced-"  # NAME.replaced-1: what overwrite=true kept beside NAME
 ANEW = "remove the folder, or let nc-run start anew beside it with overwrite=true"
 
 CUT_SHORT = "its last line was cut short and is left out"
+
+_LINE = 1000  # bytes, about those of a row
 
 FORMAT = 1  # of the run folder; raised when an older nc-runner could misread a newer folder
 
@@ -107,13 +110,38 @@ def last_row(folder: Path) -> dict[str, float]:
     return rows[-1] if rows else {}
 
 
-def last_rows(folder: Path, count: int) -> list[dict[str, float]]:
-    """The last ``count`` whole rows of a run, without pandas; lines that are no row are left out."""
+def last_rows(folder: Path, count: int, columns: Sequence[str] | None = None) -> list[dict[str, float]]:
+    """The last ``count`` whole rows of a run, without pandas; lines that are no row are left out.
+
+    ``columns``: those that are wanted, as far as the table has them; all by default.
+    """
     try:
-        text = (folder / METRICS_FILE).read_text()
+        with (folder / METRICS_FILE).open("rb") as file:
+            header = file.readline().decode().rstrip("\n").split(",")
+            lines = _last_lines(file, count)
     except (OSError, UnicodeDecodeError):
         return []
-    header = text.partition("\n")[0].split(",")
-    lines = text.partition("\n")[2].rpartition("\n")[0].rsplit("\n", count)[-count:]
-    values = (parse_numbers(line.split(","), len(header)) for line in lines if line)
-    return [dict(zip(header, row, strict=True)) for row in values if row]
+    places = {column: header.index(column) for column in columns or header if column in header}
+    wanted = list(places.values())
+    rows = []
+    for line in lines:
+        cells = line.split(",")
+        if len(cells) == len(header):
+            values = parse_numbers([cells[place] for place in wanted], len(wanted))
+            if values:
+                rows.append(dict(zip(places, values, strict=True)))
+    return rows
+
+
+def _last_lines(file: BinaryIO, count: int) -> list[str]:
+    """The last ``count`` lines that end with a newline, from where ``file`` is: only its end is read."""
+    begin, end = file.tell(), file.seek(0, os.SEEK_END)
+    length = _LINE * count
+    while True:
+        start = max(begin, end - length)
+        file.seek(start)
+        content = file.read(end - start)
+        if start == begin or content.count(b"\n") > count:  # the first may be a part of a line
+            break
+        length *= 4
+    return [line for line in content.rpartition(b"\n")[0].decode().split("\n")[-count:] if line]

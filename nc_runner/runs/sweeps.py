@@ -13,13 +13,15 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from socket import gethostname
+from typing import Any
 
 from nc_runner.errors import RunFolderError
+from nc_runner.runs.folders import look_through
 from nc_runner.runs.locks import is_held
 from nc_runner.runs.record import RUN_FILE, RUNNING, SWEEPS_FOLDER
 from nc_runner.runs.tables import write_atomically
@@ -33,6 +35,7 @@ class Sweep:
     """One list. ``epochs``: those of each run folder; ``alive``: whether the command is still there.
 
     ``started``: seconds since 1970; ``anew``: the sweep trains finished runs again (``overwrite=true``).
+    ``settings``: of each run folder, as its record will have them; lists of earlier versions have none.
     """
 
     path: Path
@@ -40,6 +43,7 @@ class Sweep:
     started: float
     alive: bool
     anew: bool
+    settings: dict[Path, dict[str, Any]] = field(default_factory=dict)
 
     def to_make(self) -> set[Path]:
         """The folders in which no run was ever begun."""
@@ -106,17 +110,20 @@ class SweepArchive:
                 if sweep is None or not sweep.to_make():
                     _remove(self.path)
 
-    def plan(self, epochs: Mapping[Path, int], anew: bool) -> None:
-        """Write the list: the epochs of each run folder, in the order of the runs."""
-        planned = {folder.resolve(): count for folder, count in epochs.items()}
-        _prune(self.path.parent, set(planned))
-        content = {
-            "started": time.time(),
-            "anew": anew,
-            "runs": [
-                {"folder": _relative(folder, self.root), "epochs": count} for folder, count in planned.items()
-            ],
-        }
+    def plan(
+        self, epochs: Mapping[Path, int], anew: bool, settings: Mapping[Path, Mapping[str, Any]] | None = None
+    ) -> None:
+        """Write the list: epochs and settings of each run folder, in the order of the runs."""
+        _prune(self.path.parent, {folder.resolve() for folder in epochs})
+        given = settings or {}
+        shared = _shared(list(given.values()))
+        runs = []
+        for folder, count in epochs.items():
+            run: dict[str, Any] = {"folder": _relative(folder.resolve(), self.root), "epochs": count}
+            if folder in given:
+                run["settings"] = {key: value for key, value in given[folder].items() if key not in shared}
+            runs.append(run)
+        content = {"started": time.time(), "anew": anew, "settings": shared, "runs": runs}
         write_atomically(self.path, (json.dumps(content, indent=1) + "\n").encode())
 
     def planned(self) -> list[Path]:
@@ -160,23 +167,37 @@ def find_sweeps(paths: Iterable[Path]) -> list[Sweep]:
 
     A sweep's list is in a folder above its runs, so the folders above are searched as well.
     """
-    folders: set[Path] = set()
-    for path in (path.resolve() for path in paths):
-        folders.update(path.rglob(SWEEPS_FOLDER))
-        folders.update(parent / SWEEPS_FOLDER for parent in path.parents)
+    return sweeps_in(look_through(paths).sweeps)
+
+
+def sweeps_in(folders: Iterable[Path]) -> list[Sweep]:
+    """The lists of sweeps in the folders for such lists, oldest first."""
     found = (_read(path) for folder in folders for path in folder.glob("*.json"))
     return sorted((sweep for sweep in found if sweep), key=lambda sweep: sweep.started)
 
 
 def _read(path: Path) -> Sweep | None:
-    root = path.parent.parent.resolve()
+    root = str(path.parent.parent.resolve())
     try:
         content = json.loads(path.read_bytes())
-        epochs = {Path(os.path.abspath(root / run["folder"])): int(run["epochs"]) for run in content["runs"]}
+        shared = dict(content.get("settings", {}))
+        epochs, settings = {}, {}
+        for run in content["runs"]:
+            folder = Path(os.path.abspath(os.path.join(root, run["folder"])))
+            epochs[folder] = int(run["epochs"])
+            if "settings" in run:
+                settings[folder] = {**shared, **run["settings"]}
         started, anew = float(content["started"]), bool(content["anew"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None  # gone meanwhile, or damaged: nc-status then knows less
-    return Sweep(path, epochs, started, is_held(_lock_of(path)) is True, anew)
+    return Sweep(path, epochs, started, is_held(_lock_of(path)) is True, anew, settings)
+
+
+def _shared(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The entries that are equal in the settings of all runs: they are written once."""
+    written = [{key: json.dumps(value) for key, value in one.items()} for one in settings]
+    first = settings[0] if settings else {}
+    return {key: value for key, value in first.items() if len({one.get(key) for one in written}) == 1}
 
 
 def _prune(folder: Path, planned: set[Path]) -> None:

@@ -167,6 +167,7 @@ class _Reader:
     def __init__(self) -> None:
         self._parts: dict[tuple[str, type, Any], _Part] = {}
         self._shapes: dict[int, Hashable] = {}  # of each part, by its id
+        self._met: dict[tuple[str, int], tuple[Any, _Part]] = {}  # groups that records share, by their id
         self._whole: set[Hashable] = set()
 
     def settings(self, record: Record) -> dict[str, _Part]:
@@ -199,13 +200,20 @@ class _Reader:
         return {top: part for top, value in settings.items() if (part := self._part(top, value))}
 
     def _part(self, top: str, value: Any) -> _Part:
-        content = repr(value) if isinstance(value, (dict, list)) else value
+        nested = isinstance(value, (dict, list))
+        if nested:
+            met = self._met.get((top, id(value)))
+            if met is not None and met[0] is value:
+                return met[1]
+        content = repr(value) if nested else value
         known = self._parts.get((top, type(value), content))
         if known is None:
             known = {key: (inner, _typed(inner)) for key, inner in _flat({top: value})}
             self._parts[top, type(value), content] = known
             targets = (str(value) for key, (value, _) in known.items() if key.endswith(_TARGET))
             self._shapes[id(known)] = (*known, *targets)
+        if nested:
+            self._met[top, id(value)] = value, known
         return known
 
 

@@ -54,6 +54,18 @@ def test_a_sweep_is_alive_until_it_ends_and_its_list_says_what_it_will_make(tmp_
     assert sweep.to_make() == {tmp_path / "cell/b"}
 
 
+def test_a_list_has_the_settings_of_each_run_and_what_they_share_once(tmp_path):
+    shared = {"lr": 0.1, "net": {"name": "vgg6", "depth": 6}, "bias": 1}
+    settings = {tmp_path / "a": shared | {"seed": 0}, tmp_path / "b": shared | {"seed": 1, "bias": True}}
+    archive = SweepArchive(tmp_path, new_name())
+    with archive.alive():
+        archive.plan(plan(tmp_path, "a", "b", "c"), False, settings)
+        (sweep,) = find_sweeps([tmp_path])
+        assert archive.path.read_text().count("vgg6") == 1
+    assert sweep.settings == settings
+    assert sweep.settings[tmp_path / "b"]["bias"] is True  # not 1, which is equal
+
+
 def test_a_list_of_which_every_run_was_begun_is_forgotten_at_the_end(tmp_path):
     record = Begun(tmp_path, plan(tmp_path, "a"))
     begin(tmp_path / "a")
@@ -105,6 +117,8 @@ def test_an_outputs_folder_may_move_and_runs_elsewhere_keep_their_place(tmp_path
     [
         b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"started": "x", "anew": false, "runs": []}',
         b'{"started": 1, "anew": false, "runs": [{"folder": 3, "epochs": 1}]}',
+        b'{"started": 1, "anew": false, "runs": [{"folder": "a", "epochs": 1, "settings": 3}]}',
+        b'{"started": 1, "anew": false, "settings": [1], "runs": [{"folder": "a", "epochs": 1}]}',
         b'{"started": 1, "anew": false, "runs": [{"folder": "a", "epochs": 1e999}]}',
     ],
 )  # fmt: skip

@@ -166,7 +166,8 @@ def _lead_sweep(sweep: Sweep, todo: Sequence[Job], task: Task) -> int:
     with sweep.archive.alive():
         if planned:
             epochs = {job.folder: job.config.epochs for job in sweep.jobs}
-            sweep.archive.plan(epochs, anew=any(job.config.overwrite for job in sweep.jobs))
+            settings = {job.folder: job.settings() for job in sweep.jobs}
+            sweep.archive.plan(epochs, any(job.config.overwrite for job in sweep.jobs), settings)
         if len(todo) < len(planned):
             show(f"already complete: {len(planned) - len(todo)} of {len(planned)} runs")
         if lacking := sweep.lacking_weights(todo):

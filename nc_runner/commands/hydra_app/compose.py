@@ -35,6 +35,10 @@ class Job:
     config: Config
     folder: Path
 
+    def settings(self) -> dict[str, Any]:
+        """The settings as the run's record will have them."""
+        return self.config.model_dump(mode="json", by_alias=True)
+
 
 @contextmanager
 def session() -> Iterator[Any]:
