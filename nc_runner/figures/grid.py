@@ -35,6 +35,8 @@ _AROUND = 0.85  # inches of height that titles, tick labels and the label of the
 _BESIDE = 0.75  # inches of width that the y axis and the names of rows take
 _GAP = 0.13  # inches between two rows
 _BAR = 0.5  # inches of height that a scale of colours takes
+_LEAST_APART = 2.2  # inches of width of a panel that has a title and an axis of its own
+_ROOM_APART = 0.8  # of that width, which the title may take
 _OWN_TEXTS = 0.3  # inches that the title and tick labels of a panel take, where each has some
 _LETTER = 0.58  # mean width of a letter, in font sizes
 _MOST_DETAILED = 9  # panels: with more, minor ticks would take most of the time
@@ -150,7 +152,7 @@ class Frame:
         fixed = tuple(given) != (1.0, 1.0)
         width = {1: 3.4, 2: 5.2}.get(columns, 7.0 + 1.25 * max(0, columns - 5))
         if fixed:
-            width = given[0]
+            width = max(given[0], _LEAST_APART * columns) if self.apart else given[0]
         panel_width = (width - _BESIDE) / columns
         if fixed:
             high = given[1] - _AROUND - 0.3  # the legend's two lines
@@ -175,7 +177,7 @@ class Frame:
         size_of_names = _points("axes.titlesize")
         if self.apart:
             for one, panel in zip(chain(*axes), chain(*self.panels), strict=True):
-                text, points = _fitting(panel.title, panel_width, size_of_names)
+                text, points = _fitting(panel.title, _ROOM_APART * panel_width, size_of_names)
                 one.set_title(text, fontsize=points, parse_math=False)
                 one.set_ylabel(panel.y_label, fontsize=max(LEAST_SIZE, size_of_names - 1), labelpad=1.5)
             return

@@ -5,6 +5,7 @@ import dataclasses
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from helpers.synthetic import write_run
 from nc_runner.figures.choice import Choice, plan
 from nc_runner.figures.draw import FigureWriter, draw_all
 from nc_runner.figures.hue import Hue
@@ -14,6 +15,19 @@ from nc_runner.runs.reader import read_run
 
 def read(*folders):
     return [read_run(folder) for folder in folders]
+
+
+def sweep(tmp_path, decays, *, losses=("mse",), seeds=1, epochs=5):
+    """Runs that differ in weight_decay, loss and seed."""
+    runs = []
+    for decay in decays:
+        for loss in losses:
+            for seed in range(seeds):
+                (run,) = read(write_run(tmp_path / f"{decay}", loss=loss, seed=seed, epochs=epochs))
+                run.settings["weight_decay"] = decay
+                run.content["identity"] = {"weight_decay": decay, "seed": seed, "loss.name": loss}
+                runs.append(run)
+    return runs
 
 
 def figure_of(name, runs, sheet=None, **choice):
