@@ -131,9 +131,9 @@ def _find(paths: list[Path]) -> list[Path]:
 def _print_tables(runs: Sequence[Run], judgements: Sequence[Judgement]) -> None:
     from rich.console import Console
 
+    from nc_runner.commands.plot_tables import print_claims, print_table
     from nc_runner.figures.claims import overall
     from nc_runner.figures.seeds import group_seeds
-    from nc_runner.figures.terminal import print_claims, print_table
 
     console = Console()
     with console.capture() as tables:  # print() ends quietly where a pipe is closed; rich exits with 1

@@ -13,13 +13,14 @@ from nc_runner.figures.base import Cells, Curve, RunFigure, View
 from nc_runner.figures.curves import CurveFigure
 from nc_runner.figures.grid import Frame, LegendEntry
 from nc_runner.figures.hue import SEED, Hue
-from nc_runner.figures.number_line import NumberLine, is_number, sort_key
+from nc_runner.figures.number_line import NumberLine
 from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale, log_scale, tick_scale
 from nc_runner.figures.style import GREY, loss_name, shortened
 from nc_runner.figures.summary import summarise, terminal_phase_start
 from nc_runner.figures.traces import Trace, fitting_scale, sample
 from nc_runner.runs.reader import Run
 from nc_runner.runs.record import COMPLETE
+from nc_runner.runs.varying import is_number, sort_key
 
 # Which of a run's rows is drawn, and how that is called in a title
 AT = {

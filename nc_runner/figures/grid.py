@@ -6,6 +6,7 @@ everything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -65,7 +66,7 @@ class ColourBar:
 class Panel:
     """One pair of axes. ``shaded``: there is nothing to show.
 
-    ``title``, ``y_label`` and ``legend`` are those of a panel that has some of its own.
+    ``title`` and ``y_label`` are those of a panel that has some of its own.
     """
 
     traces: Sequence[Trace]
@@ -74,7 +75,6 @@ class Panel:
     shaded: bool = False
     title: str = ""
     y_label: str = ""
-    legend: Sequence[LegendEntry] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +179,9 @@ class Frame:
             for one, panel in zip(chain(*axes), chain(*self.panels), strict=True):
                 text, points = _fitting(panel.title, _ROOM_APART * panel_width, size_of_names)
                 one.set_title(text, fontsize=points, parse_math=False)
-                one.set_ylabel(panel.y_label, fontsize=max(LEAST_SIZE, size_of_names - 1), labelpad=1.5)
+                letters = re.sub(r"\\[A-Za-z]+|[{}$^_\\]", "", panel.y_label)  # without commands of mathtext
+                _, points = _fitting(letters, panel_height, size_of_names - 1)
+                one.set_ylabel(panel.y_label, fontsize=max(LEAST_SIZE, points), labelpad=1.5)
             return
         alone = len(self.rows) == len(self.columns) == 1
         names = [self.joint.join(filter(None, (*self.rows, *self.columns)))] if alone else self.columns
@@ -276,8 +278,6 @@ def _draw_traces(axes: Axes, panel: Panel) -> None:
         axes.grid(False)
     for trace in panel.traces:
         trace.draw(axes, panel.y)
-    if panel.legend:
-        _draw_inner_legend(axes, panel.legend)
 
 
 def _draw_inner_legend(axes: Axes, entries: Sequence[LegendEntry]) -> None:

@@ -10,7 +10,7 @@ from matplotlib.typing import ColorType
 
 from nc_runner.figures.grid import ColourBar, LegendEntry
 from nc_runner.figures.looks import Look, loss_looks, ordered_colour, palette
-from nc_runner.figures.number_line import NumberLine, is_number, sort_key
+from nc_runner.figures.number_line import NumberLine
 from nc_runner.figures.style import (
     GREY,
     LINE_STYLES,
@@ -22,7 +22,7 @@ from nc_runner.figures.style import (
 )
 from nc_runner.figures.traces import sample
 from nc_runner.runs.reader import Run
-from nc_runner.runs.varying import Varying
+from nc_runner.runs.varying import Varying, is_number, sort_key
 
 LOSS, NETWORK, DATA, SEED = "loss.name", "net.name", "data.name", "seed"
 MOST_LABELS = 8  # more colours cannot be told apart: then a scale for a number, or fewer settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeGuard
 
 from nc_runner.figures.scales import Scale, linear_scale, log_scale, tick_scale
 
@@ -56,15 +55,3 @@ class NumberLine:
         inside = tuple(tick for tick in above.minor if tick > self._numbers[1])
         low = self._zero * above.low / self._numbers[1]
         return Scale(low, above.high, tuple(ticks), tuple(ticks.values()), log=True, minor=inside)
-
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a setting's value is a finite number; true and false are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def sort_key(value: object) -> tuple[bool, float, str]:
-    """Numbers by size, then text by letters; null first."""
-    if value is None:
-        return False, -math.inf, ""
-    return (False, float(value), "") if is_number(value) else (True, 0.0, str(value))

@@ -43,14 +43,12 @@ class OverviewFigure(RunFigure):
                 continue
             frames.append(frame)
             name = f"{part.title}, {loss_name(losses[0])}" if one_loss else part.title
-            inner = [entry for entry in frame.legend if entry.math] if part.per_loss else []
-            panel = frame.panels[0][0]
-            panels.append(replace(panel, title=name, y_label=part.y_label, legend=inner))
-            legend |= {entry.label: entry for entry in frame.legend if entry not in inner}
+            panels.append(replace(frame.panels[0][0], title=name, y_label=part.y_label))
+            legend |= {entry.label: entry for entry in frame.legend}
             captions |= dict.fromkeys([frame.caption] if part.per_loss and frame.caption else [])
         if not panels:
             return None
-        panels += [replace(panels[0], traces=(), shaded=True, title=" ", y_label="", legend=())] * (
+        panels += [replace(panels[0], traces=(), shaded=True, title=" ", y_label="")] * (
             -len(panels) % _COLUMNS
         )
         rows = [panels[i : i + _COLUMNS] for i in range(0, len(panels), _COLUMNS)]

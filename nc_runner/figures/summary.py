@@ -13,6 +13,7 @@ from nc_runner.figures.advance import phi_advance_spread
 from nc_runner.figures.style import data_set_order, loss_order, network_order
 from nc_runner.runs.reader import Run
 from nc_runner.runs.tables import write_atomically
+from nc_runner.runs.varying import Varying, sort_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,12 +41,16 @@ def terminal_phase_start(rows: pd.DataFrame) -> int | None:
 
 
 def by_cell(runs: Sequence[Run]) -> list[Run]:
-    """``runs`` in the order of the figures: network, data set, loss, then learning rate and seed."""
+    """``runs`` in the order of the figures: network, data set, loss, then what varies, and the seed."""
+    varying = Varying(runs)
+    keys = [name for name in varying.telling() if name != "lr"]
 
     def key(run: Run) -> tuple[object, ...]:
         net, data, loss = run.cell
+        settings = [sort_key(varying.value(run, name)) for name in keys]
         lr, seed = (math.inf if number is None else number for number in (run.lr, run.seed))
-        return network_order(net), data_set_order(data), loss_order(loss), lr, seed, str(run.folder)
+        cell = (network_order(net), data_set_order(data), loss_order(loss))
+        return *cell, lr, settings, seed, str(run.folder)
 
     return sorted(runs, key=key)
 

@@ -49,7 +49,7 @@ class Trace:
             up = scale.clamp(np.concatenate((self.low[good], self.high[good][::-1])), _OUTSIDE)
             outline = np.column_stack((across, up))
             panel.add_artist(Polygon(outline, facecolor=self.colour, alpha=BAND_ALPHA, lw=0.0, zorder=1.6))
-        line = sample(self.colour, self.style, self.width * thickness(), self.alpha)
+        line = sample(self.colour, self.style, self.width, self.alpha)
         line.set_data(self.x, scale.clamp(self.y, _OUTSIDE))
         line.set_zorder(1.5 if self.background else 2.0)
         if self.marker:
@@ -72,7 +72,7 @@ def sample(
     colour: ColorType, style: LineStyleType = "solid", width: float = 1.4, alpha: float = 1.0
 ) -> Line2D:
     """A line without data, as in a legend."""
-    return Line2D([], [], color=colour, linestyle=style, linewidth=width, alpha=alpha)
+    return Line2D([], [], color=colour, linestyle=style, linewidth=width * thickness(), alpha=alpha)
 
 
 def end_sample(marker: str, colour: ColorType) -> Line2D:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from nc_runner.config.validation import known_settings, shown
 from nc_runner.config.values import nearest
@@ -287,3 +288,15 @@ def _like_another(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a setting's value is a finite number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def sort_key(value: object) -> tuple[bool, float, str]:
+    """Numbers by size, then text by letters; null first."""
+    if value is None:
+        return False, -math.inf, ""
+    return (False, float(value), "") if is_number(value) else (True, 0.0, str(value))

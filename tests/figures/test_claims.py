@@ -8,10 +8,10 @@ import pytest
 from helpers.synthetic import add_initial_row, write_run
 from rich.console import Console
 
+from nc_runner.commands.plot_tables import print_claims
 from nc_runner.figures import claims
 from nc_runner.figures.claims import CLAIMS_FILE, FAILS, HOLDS, INCONCLUSIVE, judge, overall, write_claims
 from nc_runner.figures.summary import summarise
-from nc_runner.figures.terminal import print_claims
 from nc_runner.runs.reader import read_run
 from nc_runner.runs.record import DIVERGED, FAILED, INTERRUPTED, RUNNING
 

@@ -9,8 +9,8 @@ from helpers.synthetic import write_run
 from matplotlib.patches import Polygon
 from rich.console import Console
 
+from nc_runner.commands.plot_tables import print_table, spread
 from nc_runner.figures.seeds import SeedGroup, group_seeds
-from nc_runner.figures.terminal import print_table, spread
 
 
 def seeds(tmp_path, count=3, **options):

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
+from nc_runner.commands.grid import Column, Grid, Row
+from nc_runner.commands.settings_columns import SEED, SettingsColumns
 from nc_runner.figures.claims import CLAIMS_FILE, HOLDS, TRAINING, Overall
 from nc_runner.figures.seeds import SeedGroup
 from nc_runner.figures.style import data_set_name, loss_name, network_name
 from nc_runner.figures.summary import SUMMARY_FILE, TERMINAL_ACCURACY, Summary, displayed
 from nc_runner.runs.reader import Run
+from nc_runner.runs.varying import Varying
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
 
 @dataclass(frozen=True)
-class _Column:
-    """An entry of the summary, times ``factor``, in the format ``form``. All columns fit 80 letters."""
+class _Number:
+    """An entry of the summary, times ``factor``, in the format ``form``. ``leaves``: its turn to give way."""
 
     heading: str
-    width: int
     key: str
     form: str = ""
     factor: float = 1.0
+    leaves: int | None = None
 
     def text(self, line: Summary) -> str:
         value = line[self.key]
@@ -39,20 +42,17 @@ class _Column:
         return str(value)
 
 
-_COLUMNS = (
-    _Column("loss", 8, "loss"),
-    _Column("lr", 7, "lr", ".4g"),
-    _Column("seed", 4, "seed"),
-    _Column("state", 11, "state"),
-    _Column("epoch", 5, "epochs_done"),
-    _Column("test%", 5, "test_accuracy", ".2f", 100.0),
-    _Column("NC1", 7, "nc1", ".2g"),
-    _Column("NC2", 7, "nc2_maxangle_means", ".2g"),
-    _Column("NC3", 7, "nc3_self_duality", ".2g"),
-    _Column("perp/LS", 7, "perp_over_ls", ".2g"),
-    _Column("TPT", 4, "terminal_phase_epoch"),
+_NUMBERS = (
+    _Number("state", "state"),
+    _Number("epoch", "epochs_done", leaves=2),
+    _Number("test%", "test_accuracy", ".2f", 100.0),
+    _Number("NC1", "nc1", ".2g"),
+    _Number("NC2", "nc2_maxangle_means", ".2g"),
+    _Number("NC3", "nc3_self_duality", ".2g"),
+    _Number("perp/LS", "perp_over_ls", ".2g", leaves=3),
+    _Number("TPT", "terminal_phase_epoch", leaves=1),
 )
-_NAMING = ("loss", "lr", "seed", "epochs_done")  # only in the first line of a group
+_ONCE = "epochs_done"  # only in the first line of a group
 
 
 def spread(run: Run) -> list[Summary]:
@@ -75,50 +75,61 @@ def spread(run: Run) -> list[Summary]:
 
 
 def print_table(runs: Sequence[Run], console: Console) -> None:
-    """The essential numbers of each run, under a heading for each network and data set."""
-    from rich.text import Text
-
-    header = _table()
-    header.show_header = True
-    console.print(header)
-    for (net, data), members in groupby(runs, key=lambda run: run.cell[:2]):
-        console.print(Text(f"{network_name(net)} on {data_set_name(data)}", style="bold"))
-        table = _table()
-        for run in members:
-            for i, line in enumerate(spread(run)):
-                names: Summary = dict.fromkeys(_NAMING, "") if i else {"loss": loss_name(run.cell[2])}
-                cells = (column.text(line | names) for column in _COLUMNS)
-                table.add_row(*map(Text, cells), style="" if i == 0 else "dim")
-        console.print(table)
+    """The essential numbers of each run, below a heading for each network, data set and loss in common."""
+    groups = [list(members) for _, members in groupby(runs, key=_place)]
+    settings = SettingsColumns(Varying(runs), groups)
+    columns = settings.columns(beside=3)
+    numbers = [
+        Column(number.heading, right=number.key != "state", leaves=number.leaves) for number in _NUMBERS
+    ]
+    rows = [[row for run in group for row in _rows(run, settings)] for group in groups]
+    grid = Grid([*columns, *numbers], [row for some in rows for row in some], styled=len(columns))
+    layout = grid.fitted(console.width, indent=2)
+    lines = layout.lines()
+    console.print(layout.header(), no_wrap=True, overflow="ellipsis")
+    for group, some in zip(groups, rows, strict=True):
+        console.print(Text(_heading(group), style="bold"))
+        for row in some:
+            line = next(lines)
+            if row.style:
+                line.stylize(row.style)
+            console.print(line, no_wrap=True, overflow="ellipsis")
+    hidden = f" Not shown for want of room: {', '.join(layout.hidden)}." if layout.hidden else ""
     console.print(
         "test%: accuracy at the end. NC2: mean |cos + 1/(C-1)| of the class means.\n"
-        f"perp/LS: L_perp / L_LS, only for MSE. All metrics: {SUMMARY_FILE}\n"
+        f"perp/LS: L_perp / L_LS, only for MSE. All metrics: {SUMMARY_FILE}.{hidden}\n"
         f"TPT: first epoch of the terminal phase ({100 * TERMINAL_ACCURACY:g} % train accuracy).",
         style="dim",
         highlight=False,
     )
 
 
-def _table() -> Table:
-    from rich.table import Table
+def _place(run: Run) -> tuple[str, str]:
+    return run.cell[:2]
 
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=False)
-    for column in _COLUMNS:
-        left = column.key in ("loss", "state")
-        table.add_column(
-            column.heading,
-            width=column.width,
-            justify="left" if left else "right",
-            no_wrap=True,
-            overflow="ellipsis",
-        )
-    return table
+
+def _heading(group: Sequence[Run]) -> str:
+    """Such as "ResNet8 on Digits, MSE": the loss where all runs have the same."""
+    net, data, loss = group[0].cell
+    name = f"{network_name(net)} on {data_set_name(data)}"
+    alike = len({run.cell[2] for run in group}) == 1
+    return f"{name}, {loss_name(loss)}" if alike else name
+
+
+def _rows(run: Run, settings: SettingsColumns) -> Iterator[Row]:
+    """The lines of a run, or of a group of seeds."""
+    named = settings.cells(run)
+    for i, line in enumerate(spread(run)):
+        cells = [""] * len(named) if i else list(named)
+        if not i:
+            cells[settings.keys.index(SEED)] = str(line["seed"])
+        shown = line if not i else {**line, _ONCE: ""}
+        yield Row([*cells, *(number.text(shown) for number in _NUMBERS)], style="dim" if i else "")
 
 
 def print_claims(overalls: Sequence[Overall], console: Console) -> None:
     """Print each claim's verdict over all runs; nothing where nothing was judged."""
     from rich.table import Table
-    from rich.text import Text
 
     if not overalls:
         return
@@ -140,8 +151,6 @@ def print_claims(overalls: Sequence[Overall], console: Console) -> None:
 
 
 def _verdict_cell(line: Overall | None) -> Text:
-    from rich.text import Text
-
     if line is None:
         return Text("")
     conclusive = line.holds + line.fails
