@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from nc_runner.commands.ending import DONE, FAILED, complain, finish
 from nc_runner.commands.plot_arguments import check, choice, parser
+from nc_runner.config.cores import usable_cores
 from nc_runner.errors import ConfigError, RunFolderError
-from nc_runner.runs import flows
 from nc_runner.runs.flows import FlowRun
-from nc_runner.runs.reader import Run, find_runs, read_record, read_run
+from nc_runner.runs.many import read_all
+from nc_runner.runs.reader import Run, find_runs
 from nc_runner.runs.record import LAYERS_FILE, METRICS_FILE, RUN_FILE
 
 if TYPE_CHECKING:
@@ -144,15 +145,14 @@ def _print_tables(runs: Sequence[Run], judgements: Sequence[Judgement]) -> None:
 
 def _read(folders: list[Path]) -> tuple[list[Run], list[FlowRun]]:
     """The runs and flows that can be read; a line on stderr for whatever is wrong with the others."""
-    runs, flow_runs = [], []
-    for folder in folders:
-        try:
-            if flows.is_flow(read_record(folder)):
-                flow_runs.append(flows.read_flow(folder))
-                continue
-            run = read_run(folder)
-        except RunFolderError as error:
-            complain(PROGRAM, f"left out: {' '.join(str(error).split())}")
+    runs: list[Run] = []
+    flow_runs: list[FlowRun] = []
+    for folder, run in zip(folders, read_all(folders, usable_cores()), strict=True):
+        if isinstance(run, RunFolderError):
+            complain(PROGRAM, f"left out: {' '.join(str(run).split())}")
+            continue
+        if isinstance(run, FlowRun):
+            flow_runs.append(run)
             continue
         for warning in run.warnings:
             complain(PROGRAM, f"{_nearby(folder)}/{METRICS_FILE}: {warning}")

@@ -7,7 +7,8 @@ Phi(omega_j, t) - Phi(omega_j, t0) is the same for all j, or the spectrum does n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nc_runner.figures.scales import FloatArray
+
+    Columns: TypeAlias = pd.DataFrame | Mapping[str, FloatArray]
 
 
 def phi(omega: FloatArray, num_classes: int, law: str = "projected") -> FloatArray:
@@ -32,12 +35,12 @@ def phi(omega: FloatArray, num_classes: int, law: str = "projected") -> FloatArr
 
 
 def phi_advance(
-    rows: pd.DataFrame, num_classes: int, start: int | None, law: str = "projected"
+    rows: Columns, num_classes: int, start: int | None, law: str = "projected"
 ) -> tuple[FloatArray, FloatArray]:
     """Phi(omega_j, t) - Phi(omega_j, t0), for the epochs from t0 on.
 
     Args:
-        rows: of ``metrics.csv``, sorted by epoch.
+        rows: of ``metrics.csv``, sorted by epoch; a table, or arrays by column.
         num_classes: C.
         start: the epoch t0; None for the first one that is not the network at initialisation.
         law: ``projected`` or ``raw``.
@@ -45,21 +48,30 @@ def phi_advance(
     Returns:
         epochs (T,), whose first is t0, and the advance (T, C-1); NaN where a spectrum was not finite.
     """
-    rows = rows[rows["epoch"] >= (1 if start is None else start)]
-    epochs = rows["epoch"].to_numpy(dtype=np.float64)
-    values = phi(rows[list(snr_columns(num_classes))].to_numpy(dtype=np.float64), num_classes, law)
+    epochs, spectra = _spectra(rows, num_classes, start)
+    values = phi(spectra, num_classes, law)
     return epochs, values - values[:1]
 
 
-def phi_advance_spread(
-    rows: pd.DataFrame, num_classes: int, start: int | None, law: str = "projected"
-) -> float:
+def phi_advance_spread(rows: Columns, num_classes: int, start: int | None, law: str = "projected") -> float:
     """Standard deviation (population) over j of the advance up to the last row, over the mean's size.
 
     0 where the law holds. NaN without two rows, or where a spectrum was not finite.
     """
-    _, advance = phi_advance(rows, num_classes, start, law)
-    if len(advance) < 2 or not advance.shape[1] or not np.isfinite(advance[-1]).all():
+    _, spectra = _spectra(rows, num_classes, start)
+    if len(spectra) < 2 or not spectra.shape[1]:
         return float("nan")
-    mean = abs(float(advance[-1].mean()))
-    return float(advance[-1].std()) / mean if mean > 0 else float("nan")
+    first, last = phi(spectra[[0, -1]], num_classes, law)
+    advance = last - first
+    if not np.isfinite(advance).all():
+        return float("nan")
+    mean = abs(float(advance.mean()))
+    return float(advance.std()) / mean if mean > 0 else float("nan")
+
+
+def _spectra(rows: Columns, num_classes: int, start: int | None) -> tuple[FloatArray, FloatArray]:
+    """The epochs (T,) from ``start`` on, by default from 1 on, and the spectra (T, C-1)."""
+    epochs = np.asarray(rows["epoch"], dtype=np.float64)
+    begin = int(epochs.searchsorted(1 if start is None else start))
+    spectra = [np.asarray(rows[name], dtype=np.float64)[begin:] for name in snr_columns(num_classes)]
+    return epochs[begin:], np.stack(spectra, axis=1) if spectra else np.empty((len(epochs) - begin, 0))

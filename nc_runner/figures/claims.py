@@ -15,13 +15,16 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nc_runner.figures.style import cell_name, data_set_name, loss_name, network_name
-from nc_runner.figures.summary import Summary, by_cell, terminal_phase_start, trained, write_lines
+from nc_runner.figures.summary import Summary, by_cell, terminal_phase_start, write_lines
 from nc_runner.runs.reader import Run
 from nc_runner.runs.record import COMPLETE
+from nc_runner.runs.rows import columns_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from nc_runner.figures.scales import FloatArray
 
 CLAIMS_FILE = "claims.csv"
 HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inconclusive"
@@ -146,20 +149,23 @@ def judge_run(run: Run) -> Iterator[Judgement]:
 
     They are about training: a row of epoch 0, the network at initialisation, decides nothing.
     """
-    rows = trained(run.rows)
-    start = terminal_phase_start(rows)
-    phase = rows.loc[rows["epoch"] >= (math.inf if start is None else start)]
+    columns, cell = columns_of(run.rows), run.cell
+    start = terminal_phase_start(columns)
+    from_epoch = columns["epoch"].searchsorted
+    training_rows, phase_rows = from_epoch(1), from_epoch(math.inf if start is None else start)
     unfinished = _unfinished(run)
     no_phase = unfinished or _no_phase(run, start)
-    single = "only one epoch was measured" if len(rows) == 1 else None
+    single = "only one epoch was measured" if len(columns["epoch"]) - training_rows == 1 else None
     for column, (training, in_phase) in FALLS.items():
-        yield Judgement(training, *_find(_fall, rows[column], unfinished or single), run.cell, run)
-        yield Judgement(in_phase, *_find(_fall, phase[column], no_phase), run.cell, run)
-    if run.cell[2] == "mse":
-        shares = phase["mse_perp"] / phase["mse_ls"]
-        yield Judgement(PERP, *_find(_negligible, shares, no_phase), run.cell, run)
-    gain = _find(_gain, phase["test_accuracy"], no_phase)
-    yield Judgement(TEST_ACCURACY, *gain, run.cell, run)
+        values = columns[column]
+        yield Judgement(training, *_find(_fall, values[training_rows:], unfinished or single), cell, run)
+        yield Judgement(in_phase, *_find(_fall, values[phase_rows:], no_phase), cell, run)
+    if cell[2] == "mse":
+        with np.errstate(all="ignore"):
+            shares = (columns["mse_perp"] / columns["mse_ls"])[phase_rows:]
+        yield Judgement(PERP, *_find(_negligible, shares, no_phase), cell, run)
+    gain = _find(_gain, columns["test_accuracy"][phase_rows:], no_phase)
+    yield Judgement(TEST_ACCURACY, *gain, cell, run)
 
 
 def overall(judgements: Iterable[Judgement]) -> list[Overall]:
@@ -179,9 +185,9 @@ def overall(judgements: Iterable[Judgement]) -> list[Overall]:
     return result
 
 
-def _find(decide: Callable[[Values], Finding], column: pd.Series[float], inconclusive: str | None) -> Finding:
-    """What ``decide`` finds in ``column``, unless there is a reason why the run is inconclusive."""
-    return _none(inconclusive) if inconclusive is not None else decide(column.tolist())
+def _find(decide: Callable[[Values], Finding], values: FloatArray, inconclusive: str | None) -> Finding:
+    """What ``decide`` finds in ``values``, unless there is a reason why the run is inconclusive."""
+    return _none(inconclusive) if inconclusive is not None else decide(values.tolist())
 
 
 def _none(reason: str) -> Finding:
@@ -218,7 +224,7 @@ def _gain(accuracies: Values) -> Finding:
 
 
 def _unfinished(run: Run) -> str | None:
-    if not len(trained(run.rows)):
+    if not len(run.rows) or run.rows["epoch"].iloc[-1] < 1:
         return "no epoch was measured"
     if run.state == COMPLETE:
         return None

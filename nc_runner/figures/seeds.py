@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from nc_runner.runs.reader import Run
 from nc_runner.runs.record import COMPLETE
+from nc_runner.runs.rows import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from nc_runner.figures.scales import FloatArray
 
 
 @dataclass(eq=False)
@@ -53,17 +59,38 @@ def group_seeds(runs: Sequence[Run]) -> list[Run]:
 
 def common_epochs(runs: Sequence[Run]) -> list[int]:
     """The epochs that all ``runs`` measured, in order."""
-    return sorted(set.intersection(*(set(run.rows["epoch"]) for run in runs)))
+    common: list[int] = reduce(np.intersect1d, (run.rows["epoch"].to_numpy() for run in runs)).tolist()
+    return common
 
 
 def _join(runs: list[Run]) -> SeedGroup:
     import pandas as pd
 
     epochs = common_epochs(runs)
-    columns = [column for column in runs[0].rows.columns if all(column in run.rows for run in runs)]
-    stacked = pd.concat([run.rows.loc[run.rows["epoch"].isin(epochs), columns] for run in runs])
-    rows = stacked.groupby("epoch").median().reset_index()
+    tables = [columns_of(run.rows) for run in runs]
+    at = [np.isin(table["epoch"], epochs) for table in tables]
+    names = [name for name in tables[0] if name != "epoch" and all(name in table for table in tables)]
+    values = np.stack(
+        [
+            np.stack([table[name][here] for name in names], axis=1)
+            for table, here in zip(tables, at, strict=True)
+        ]
+    )
+    rows = pd.DataFrame(_median(values), columns=names)
+    rows.insert(0, "epoch", np.array(epochs, dtype=np.int64))
     return SeedGroup(runs[0].content, runs[0].folder, rows, layers=_median_layers(runs), members=runs)
+
+
+def _median(values: FloatArray) -> FloatArray:
+    """The median over the first axis of the values that are not NaN; NaN where there are none."""
+    ordered = np.sort(values, axis=0)  # NaN comes last
+    count = (~np.isnan(values)).sum(axis=0)
+    middle = np.stack([np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(values) - 1)])
+    low, high = np.take_along_axis(ordered, middle, axis=0)
+    with np.errstate(all="ignore"):
+        between = (low + high) / 2
+    median: FloatArray = np.where(count % 2 == 1, low, between)
+    return median
 
 
 def _median_layers(runs: Sequence[Run]) -> pd.DataFrame | None:

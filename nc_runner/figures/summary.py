@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from nc_runner.columns import COLUMNS, TIME_COLUMNS, snr_columns
 from nc_runner.figures.about import with_settings
 from nc_runner.figures.advance import phi_advance_spread
 from nc_runner.figures.style import data_set_order, loss_order, network_order
 from nc_runner.runs.reader import Run
+from nc_runner.runs.rows import columns_of
 from nc_runner.runs.tables import write_atomically
 from nc_runner.runs.varying import Varying, sort_key
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from nc_runner.figures.advance import Columns
+    from nc_runner.figures.scales import FloatArray
 
 Value = str | int | float | None
 Summary = dict[str, Value]
@@ -27,17 +31,14 @@ TERMINAL_ACCURACY = 0.999  # the terminal phase of training starts at the first 
 _METRICS = tuple(column for column in COLUMNS if column not in ("epoch", "lr"))
 
 
-def trained(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of epochs from 1 on: without that of the network at initialisation."""
-    later: pd.DataFrame = rows.loc[rows["epoch"] >= 1]
-    return later
+def terminal_phase_start(rows: Columns) -> int | None:
+    """The first epoch, from 1 on, whose train accuracy is at least :data:`TERMINAL_ACCURACY`, or None.
 
-
-def terminal_phase_start(rows: pd.DataFrame) -> int | None:
-    """The first epoch, from 1 on, whose train accuracy is at least :data:`TERMINAL_ACCURACY`, or None."""
-    rows = trained(rows)
-    reached = rows["train_accuracy"].to_numpy() >= TERMINAL_ACCURACY
-    return int(rows["epoch"].to_numpy()[reached.argmax()]) if reached.any() else None
+    ``rows``: a table, or arrays by column.
+    """
+    epochs = np.asarray(rows["epoch"])
+    reached = (np.asarray(rows["train_accuracy"]) >= TERMINAL_ACCURACY) & (epochs >= 1)
+    return int(epochs[reached.argmax()]) if reached.any() else None
 
 
 def by_cell(runs: Sequence[Run]) -> list[Run]:
@@ -58,10 +59,11 @@ def by_cell(runs: Sequence[Run]) -> list[Run]:
 def summarise(run: Run) -> Summary:
     """One line of ``summary.csv``. Metrics are those of the last row; None where there is no number."""
     net, data, loss = run.cell
-    rows = run.rows
-    start = terminal_phase_start(rows)
-    last = {column: _last(rows[column]) for column in _METRICS}
-    at_start = rows.loc[rows["epoch"] == start, "test_accuracy"]
+    columns = columns_of(run.rows)
+    start = terminal_phase_start(columns)
+    at_end = _row(columns, -1)
+    at_start = {} if start is None else _row(columns, int(columns["epoch"].searchsorted(start)))
+    last = {column: at_end.get(column) for column in _METRICS}
     perp, least_squares = last["mse_perp"], last["mse_ls"]
     return {
         "folder": str(run.folder),
@@ -71,16 +73,16 @@ def summarise(run: Run) -> Summary:
         "seed": run.seed,
         "lr": run.lr,
         "state": run.state,
-        "epochs_done": int(rows["epoch"].iloc[-1]) if len(rows) else 0,
+        "epochs_done": int(at_end["epoch"] or 0) if at_end else 0,
         "epochs": run.epochs,
         **last,
         "terminal_phase_epoch": start,
-        "terminal_phase_test_accuracy": _last(at_start),
+        "terminal_phase_test_accuracy": at_start.get("test_accuracy"),
         "perp_over_ls": perp / least_squares if perp is not None and least_squares else None,
         # spread over j of Phi(omega_j)'s advance since the terminal phase began, or else the first epoch
-        "phi_advance_cv": _finite(phi_advance_spread(rows, run.num_classes, start)),
-        "phi_advance_cv_raw": _finite(phi_advance_spread(rows, run.num_classes, start, "raw")),
-        **{column: _last(rows[column]) for column in _further(run)},
+        "phi_advance_cv": _finite(phi_advance_spread(columns, run.num_classes, start)),
+        "phi_advance_cv_raw": _finite(phi_advance_spread(columns, run.num_classes, start, "raw")),
+        **{column: at_end.get(column) for column in _further(run)},
     }
 
 
@@ -97,8 +99,11 @@ def _further(run: Run) -> list[str]:
     return [column for column in run.rows.columns if column not in usual]
 
 
-def _last(values: pd.Series[float]) -> float | None:
-    return _finite(values.iloc[-1]) if len(values) else None
+def _row(columns: Mapping[str, FloatArray], place: int) -> dict[str, float | None]:
+    """The finite numbers of one row; empty where there are no rows."""
+    if not len(columns["epoch"]):
+        return {}
+    return {name: _finite(values[place]) for name, values in columns.items()}
 
 
 def _finite(value: float) -> float | None:

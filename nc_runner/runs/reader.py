@@ -166,7 +166,11 @@ def find_runs(paths: Iterable[str | Path]) -> list[Path]:
 
 def read_run(folder: Path) -> Run:
     """Read one run folder. Raises :class:`RunFolderError` with the reason where it cannot be read."""
-    record = read_record(folder)
+    return run_of(folder, read_record(folder))
+
+
+def run_of(folder: Path, record: Record) -> Run:
+    """The run of a folder whose record was read. Raises :class:`RunFolderError` as :func:`read_run` does."""
     if not all("name" in record.group(name) for name in _GROUPS):
         raise RunFolderError(f"{folder / RUN_FILE} is damaged: it does not hold the run's settings")
     rows, warnings = read_rows(folder / METRICS_FILE)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nc_runner.columns import WIDER_COLUMNS, metric_columns
 from nc_runner.errors import RunFolderError
 from nc_runner.runs.flows import is_flow
-from nc_runner.runs.reader import Run, find_runs, read_record, read_run
+from nc_runner.runs.reader import Run, find_runs, read_record, run_of
 from nc_runner.runs.varying import CELL, Varying
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def _readable(folders: Sequence[Path]) -> Iterator[Run]:
     """The runs that have rows, each with the warnings of its table."""
     for folder in folders:
         try:
-            run = None if is_flow(read_record(folder)) else read_run(folder)
+            record = read_record(folder)
+            run = None if is_flow(record) else run_of(folder, record)
         except RunFolderError as error:
             _warn(f"{' '.join(str(error).split())}: it is left out")
             continue

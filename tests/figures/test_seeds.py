@@ -1,16 +1,22 @@
 """Several seeds as one line: median and range, on the page and in the table."""
 
 import io
+import math
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.drawn import curves, figure_of, legend_words, read, vertical_lines
 from helpers.synthetic import write_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.patches import Polygon
 from rich.console import Console
 
 from nc_runner.commands.plot_tables import print_table, spread
-from nc_runner.figures.seeds import SeedGroup, group_seeds
+from nc_runner.figures.seeds import SeedGroup, _join, group_seeds
+from nc_runner.runs.reader import Run
 
 
 def seeds(tmp_path, count=3, **options):
@@ -41,6 +47,21 @@ def test_only_epochs_that_all_seeds_measured_are_joined(tmp_path):
     assert group.rows["epoch"].tolist() == [2, 4, 6, 8, 10, 12]
     runs[1].rows = runs[1].rows[runs[1].rows["epoch"] % 2 == 1]
     assert group_seeds(runs) == runs
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_the_medians_are_those_of_pandas_to_the_bit(data):
+    numbers = st.floats() | st.sampled_from([math.nan, math.inf, -math.inf, 1.7e308])
+    shape = data.draw(st.integers(2, 5)), data.draw(st.integers(1, 4)), 2
+    values = np.array(data.draw(st.lists(numbers, min_size=math.prod(shape), max_size=math.prod(shape))))
+    tables = [pd.DataFrame(table, columns=["a", "b"]) for table in values.reshape(shape)]
+    runs = [Run({}, Path(), table.assign(epoch=range(len(table)))) for table in tables]
+    expected = pd.concat([run.rows for run in runs]).groupby("epoch").median().reset_index()
+    found = _join(runs).rows
+    assert list(found.columns) == list(expected.columns)
+    assert (found.dtypes == expected.dtypes).all()
+    np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
 
 
 def test_layers_are_joined_by_their_median(tmp_path):
