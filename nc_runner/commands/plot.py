@@ -22,7 +22,8 @@ from nc_runner.runs.record import LAYERS_FILE, METRICS_FILE, RUN_FILE
 
 if TYPE_CHECKING:
     from nc_runner.figures.choice import Choice
-    from nc_runner.figures.claims import Judgement
+    from nc_runner.figures.claims import Thresholds
+    from nc_runner.figures.judging import Judgement
 
 PROGRAM = "nc-plot"
 
@@ -40,6 +41,7 @@ class _Output:
     formats: list[str]
     html: bool
     latex: bool
+    thresholds: Thresholds
 
     def write(
         self,
@@ -51,8 +53,8 @@ class _Output:
         """Write everything; return the figures and the report. Raises :class:`RunFolderError`."""
         # Imported here: they bring matplotlib, which help and errors need not wait for.
         from nc_runner.figures.choice import plan
-        from nc_runner.figures.claims import write_claims
         from nc_runner.figures.draw import FigureWriter, draw_all, draw_flows
+        from nc_runner.figures.judging import write_claims
         from nc_runner.figures.sheets import drawing
         from nc_runner.figures.summary import write_summary
 
@@ -80,10 +82,11 @@ class _Output:
                 if flow_runs:
                     files += draw_flows(flow_runs, chosen.only, writer)
                 if pictures:
-                    from nc_runner.figures.report import write_report
+                    from nc_runner.figures.report import Content, write_report
 
                     shown = planned.jobs if planned else ()
-                    files.append(write_report(runs, flow_runs, judgements, shown, self.folder, pictures))
+                    content = Content(runs, flow_runs, judgements, shown, pictures, self.thresholds)
+                    files.append(write_report(content, self.folder))
         except OSError as error:
             reason = f"cannot write figures to {self.folder}: {error.strerror or error}"
             raise RunFolderError(f"{reason}\nchoose another folder with --out DIR") from None
@@ -103,15 +106,19 @@ def _plot(chosen: argparse.Namespace) -> int:
         complain(PROGRAM, "nothing to draw: no run that can be read has a measured epoch")
         return FAILED
 
-    from nc_runner.figures.claims import CLAIMS_FILE, judge
+    from nc_runner.figures.claims import Thresholds
+    from nc_runner.figures.judging import CLAIMS_FILE, judge
     from nc_runner.figures.summary import SUMMARY_FILE, by_cell
 
     figures = choice(chosen)
     runs = by_cell(runs)
-    judgements = judge(runs)
+    thresholds = Thresholds(negligible=chosen.negligible)
+    judgements = judge(runs, thresholds)
     folder = chosen.out or Path(os.path.commonpath([path.resolve() for path in chosen.runs])) / "figures"
     formats = list(dict.fromkeys(chosen.formats or ("png", "pdf")))
-    files = _Output(folder, formats, chosen.html, chosen.latex).write(runs, flow_runs, judgements, figures)
+    files = _Output(folder, formats, chosen.html, chosen.latex, thresholds).write(
+        runs, flow_runs, judgements, figures
+    )
     if runs:
         _print_tables(runs, judgements)
     tables = f", {SUMMARY_FILE} and {CLAIMS_FILE}" if runs else ""
@@ -133,7 +140,7 @@ def _print_tables(runs: Sequence[Run], judgements: Sequence[Judgement]) -> None:
     from rich.console import Console
 
     from nc_runner.commands.plot_tables import print_claims, print_table
-    from nc_runner.figures.claims import overall
+    from nc_runner.figures.judging import overall
     from nc_runner.figures.seeds import group_seeds
 
     console = Console()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SELECTIONS = ("all", "best-test", "last")  # figures.select.RULES, which help need not import
 PLACES = ("end", "phase", "min", "max")  # figures.against.AT
 FORMATS = ("png", "pdf", "svg")
+NEGLIGIBLE = 0.1  # figures.claims.Thresholds
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,6 +52,13 @@ def parser() -> argparse.ArgumentParser:
         "--html",
         action="store_true",
         help="also write report.html: claims, runs, figures, settings and all rows in one page",
+    )
+    result.add_argument(
+        "--negligible",
+        type=_threshold,
+        default=NEGLIGIBLE,
+        metavar="SHARE",
+        help=f"L_perp counts as negligible below this share of L_LS (default: {NEGLIGIBLE:g})",
     )
     result.add_argument("--latex", action="store_true", help="also write summary.tex, a booktabs table")
     _add_figures(result)
@@ -128,6 +136,16 @@ def choice(chosen: argparse.Namespace) -> Choice:
         log_x=chosen.log_x,
         sheet=read_sheet(chosen.style) if chosen.style else {},
     )
+
+
+def _threshold(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: give a positive number such as 0.05")
+    return share
 
 
 def _epochs(text: str) -> tuple[float, float]:

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from nc_runner.commands.grid import Column, Grid, Row
 from nc_runner.commands.settings_columns import SEED, SettingsColumns
-from nc_runner.figures.claims import CLAIMS_FILE, HOLDS, TRAINING, Overall
+from nc_runner.figures.claims import PHASE
+from nc_runner.figures.judging import CLAIMS_FILE, HOLDS, Overall
 from nc_runner.figures.seeds import SeedGroup
 from nc_runner.figures.style import data_set_name, loss_name, network_name
 from nc_runner.figures.summary import SUMMARY_FILE, TERMINAL_ACCURACY, Summary, displayed
@@ -135,10 +136,10 @@ def print_claims(overalls: Sequence[Overall], console: Console) -> None:
         return
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("the paper's claims", width=30, no_wrap=True, overflow="ellipsis")
-    table.add_column("falls over training", width=23, no_wrap=True)
-    table.add_column("in the terminal phase", width=23, no_wrap=True)
+    table.add_column("over training, at the end", width=25, no_wrap=True)
+    table.add_column("in the terminal phase", width=21, no_wrap=True)
     for subject, group in groupby(overalls, key=lambda line: line.claim.subject):
-        cells = {line.claim.aspect == TRAINING: line for line in group}
+        cells = {line.claim.aspect != PHASE: line for line in group}
         table.add_row(Text(subject), *(_verdict_cell(cells.get(first)) for first in (True, False)))
     console.print()
     console.print(table)

@@ -1,39 +1,33 @@
-"""The claims of the paper, judged on measured runs, each by one number; and ``claims.csv``.
+"""The claims of Han, Papyan & Donoho (ICLR 2022), in the paper's words and in those of one number each.
 
-The claims are those of Han, Papyan & Donoho (ICLR 2022). A claim is judged by comparing two measured rows,
-without smoothing and without a tolerance, except for "negligible" (:data:`NEGLIGIBLE`) and "comparable"
-(:data:`COMPARABLE`). A run that did not finish, or that did not reach the terminal phase, is inconclusive.
+A claim is judged (judging.py) by comparing measured rows, without smoothing and without a tolerance, except
+for the two :class:`Thresholds`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
-import numpy as np
+TRAINING, PHASE, END = "over training", "in the terminal phase", "at the end"
 
-from nc_runner.figures.style import cell_name, data_set_name, loss_name, network_name
-from nc_runner.figures.summary import Summary, by_cell, terminal_phase_start, write_lines
-from nc_runner.runs.reader import Run
-from nc_runner.runs.record import COMPLETE
-from nc_runner.runs.rows import columns_of
+# From the abstract of the paper (arXiv 2106.02073)
+_MEANS = "last-layer features collapse to their class-means"
+_FRAME = "both classifiers and class-means collapse to the same Simplex Equiangular Tight Frame"
+_NEAREST = "classifier behavior collapses to the nearest-class-mean decision rule"
+_PERP = "term-(B) is negligible during training"
+_MSE = "deep nets trained with mean squared error (MSE) loss perform comparably to those trained with CE"
 
-if TYPE_CHECKING:
-    from nc_runner.figures.scales import FloatArray
 
-CLAIMS_FILE = "claims.csv"
-HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inconclusive"
-VERDICTS = (HOLDS, FAILS, INCONCLUSIVE)
+@dataclass(frozen=True)
+class Thresholds:
+    """What counts as "negligible" and as "comparable": of the project's choice, not the paper's.
 
-NEGLIGIBLE = 0.1  # L_perp / L_LS below this, at every row of the terminal phase
-COMPARABLE = 1.0  # points by which the test accuracy with MSE may be lower than with cross-entropy
+    ``negligible``: L_perp / L_LS below this. ``comparable``: points by which the test accuracy with MSE may
+    be lower than with cross-entropy.
+    """
 
-TRAINING, PHASE = "over training", "in the terminal phase"
+    negligible: float = 0.1
+    comparable: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Claim:
     """A claim of the paper.
 
     ``subject`` and ``aspect`` together are its name ("NC1", "over training"). ``number`` says in words which
-    number decides, and ``holds_if`` for which values the claim holds.
+    number decides, and ``holds_if`` for which values the claim holds. ``words``: the paper's own.
     """
 
     key: str
@@ -50,41 +44,7 @@ class Claim:
     statement: str
     number: str
     holds_if: str
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A verdict on a claim for one run, or for the runs of one network and data set (``run`` None).
-
-    ``number`` decides; None where there is none. ``reason`` shows it ("1.34 → 0.0122"), or explains why the
-    rows are inconclusive.
-    """
-
-    claim: Claim
-    verdict: str
-    number: float | None
-    reason: str
-    cell: tuple[str, str, str]
-    run: Run | None = None
-
-    @property
-    def where(self) -> str:
-        """The run, or the comparison, in words: "ResNet8 on Digits, MSE, lr 0.1, seed 0"."""
-        if self.run is None:
-            return f"{network_name(self.cell[0])} on {data_set_name(self.cell[1])}"
-        return f"{cell_name(self.cell)}, lr {self.run.lr}, seed {self.run.seed}"
-
-
-@dataclass(frozen=True)
-class Overall:
-    """One claim over all runs: it holds where it holds in every run that is not inconclusive."""
-
-    claim: Claim
-    verdict: str
-    holds: int
-    fails: int
-    inconclusive: int
-    median: float | None  # of the numbers that decide
+    words: str = ""
 
 
 MEASURES = {  # column: its short name, and its name in a sentence
@@ -108,8 +68,14 @@ MEASURES = {  # column: its short name, and its name in a sentence
 
 def _falls(column: str) -> tuple[Claim, Claim]:
     name, measure = MEASURES[column]
-    training = f"{measure} falls over training", "last / first epoch", "below 1"
-    phase = f"{measure} continues to fall in the terminal phase", "last / first epoch of the phase", "below 1"
+    words = _MEANS if column == "nc1" else _NEAREST if column.startswith("nc4") else _FRAME
+    training = f"{measure} falls over training", "last / first epoch", "below 1", words
+    phase = (
+        f"{measure} continues to fall in the terminal phase",
+        "last / first epoch of the phase",
+        "below 1",
+        words,
+    )
     return (
         Claim(f"{column}_falls", name, TRAINING, *training),
         Claim(f"{column}_falls_in_phase", name, PHASE, *phase),
@@ -117,10 +83,15 @@ def _falls(column: str) -> tuple[Claim, Claim]:
 
 
 FALLS = {column: _falls(column) for column in MEASURES}
+PERP_AT_END = Claim(
+    "perp_negligible_at_end", "L_perp relative to L_LS", END,
+    "L_perp is negligible relative to L_LS at the end of training (trained with MSE)",
+    "L_perp / L_LS at the end", "", _PERP,
+)  # fmt: skip
 PERP = Claim(
     "perp_negligible", "L_perp relative to L_LS", PHASE,
-    "L_perp is negligible relative to L_LS in the terminal phase (trained with MSE)",
-    "largest L_perp / L_LS of the phase", f"below {NEGLIGIBLE:g}",
+    "L_perp is negligible relative to L_LS in the whole terminal phase (trained with MSE)",
+    "largest L_perp / L_LS of the phase", "", _PERP,
 )  # fmt: skip
 TEST_ACCURACY = Claim(
     "test_accuracy_rises_in_phase", "Test accuracy", PHASE,
@@ -128,169 +99,20 @@ TEST_ACCURACY = Claim(
     "points of test accuracy", "above 0",
 )  # fmt: skip
 MSE_AND_CE = Claim(
-    "mse_comparable_to_ce", "MSE compared with CE", "at the end",
+    "mse_comparable_to_ce", "MSE compared with CE", END,
     "Test accuracy with MSE is comparable to that with cross-entropy, or better",
-    "points of test accuracy, MSE - CE", f"at least -{COMPARABLE:g}",
+    "points of test accuracy, MSE - CE", "", _MSE,
 )  # fmt: skip
-CLAIMS = (*(claim for pair in FALLS.values() for claim in pair), PERP, TEST_ACCURACY, MSE_AND_CE)
-
-Values = Sequence[float]
-Finding = tuple[str, float | None, str]  # verdict, number and reason of a judgement
-
-
-def judge(runs: Sequence[Run]) -> list[Judgement]:
-    """Every claim for every run, in the order of the figures; then MSE and CE for each cell."""
-    ordered = by_cell(runs)
-    return [judgement for run in ordered for judgement in judge_run(run)] + list(_compare_losses(ordered))
+ORDER = (
+    *(claim.key for pair in FALLS.values() for claim in pair),
+    PERP_AT_END.key, PERP.key, TEST_ACCURACY.key, MSE_AND_CE.key,
+)  # fmt: skip
 
 
-def judge_run(run: Run) -> Iterator[Judgement]:
-    """The claims about one run alone. The paper claims that L_perp is negligible for MSE only.
-
-    They are about training: a row of epoch 0, the network at initialisation, decides nothing.
-    """
-    columns, cell = columns_of(run.rows), run.cell
-    start = terminal_phase_start(columns)
-    from_epoch = columns["epoch"].searchsorted
-    training_rows, phase_rows = from_epoch(1), from_epoch(math.inf if start is None else start)
-    unfinished = _unfinished(run)
-    no_phase = unfinished or _no_phase(run, start)
-    single = "only one epoch was measured" if len(columns["epoch"]) - training_rows == 1 else None
-    for column, (training, in_phase) in FALLS.items():
-        values = columns[column]
-        yield Judgement(training, *_find(_fall, values[training_rows:], unfinished or single), cell, run)
-        yield Judgement(in_phase, *_find(_fall, values[phase_rows:], no_phase), cell, run)
-    if cell[2] == "mse":
-        with np.errstate(all="ignore"):
-            shares = (columns["mse_perp"] / columns["mse_ls"])[phase_rows:]
-        yield Judgement(PERP, *_find(_negligible, shares, no_phase), cell, run)
-    gain = _find(_gain, columns["test_accuracy"][phase_rows:], no_phase)
-    yield Judgement(TEST_ACCURACY, *gain, cell, run)
-
-
-def overall(judgements: Iterable[Judgement]) -> list[Overall]:
-    """Each claim that was judged, over all its runs, in the order of :data:`CLAIMS`."""
-    judgements = list(judgements)
-    result = []
-    for claim in CLAIMS:
-        mine = [judgement for judgement in judgements if judgement.claim is claim]
-        if not mine:
-            continue
-        holds, fails, inconclusive = (sum(j.verdict == verdict for j in mine) for verdict in VERDICTS)
-        numbers = [judgement.number for judgement in mine if judgement.number is not None]
-        verdict = FAILS if fails else HOLDS if holds else INCONCLUSIVE
-        result.append(
-            Overall(claim, verdict, holds, fails, inconclusive, median(numbers) if numbers else None)
-        )
-    return result
-
-
-def _find(decide: Callable[[Values], Finding], values: FloatArray, inconclusive: str | None) -> Finding:
-    """What ``decide`` finds in ``values``, unless there is a reason why the run is inconclusive."""
-    return _none(inconclusive) if inconclusive is not None else decide(values.tolist())
-
-
-def _none(reason: str) -> Finding:
-    return INCONCLUSIVE, None, reason
-
-
-def _verdict(holds: bool) -> str:
-    return HOLDS if holds else FAILS
-
-
-def _fall(values: Values) -> Finding:
-    first, last = values[0], values[-1]
-    if not (math.isfinite(first) and math.isfinite(last)):
-        return _none("not a finite number")
-    reason = f"{first:.3g} → {last:.3g}"
-    if first == 0:
-        return _none("it is 0 from the start") if last == 0 else (FAILS, math.inf, reason)
-    return _verdict(last < first), last / first, reason
-
-
-def _negligible(shares: Values) -> Finding:
-    if not all(map(math.isfinite, shares)):
-        return _none("not a finite number")
-    worst = max(shares)
-    return _verdict(worst < NEGLIGIBLE), worst, f"at most {worst:.3g}, at the end {shares[-1]:.3g}"
-
-
-def _gain(accuracies: Values) -> Finding:
-    first, last = accuracies[0], accuracies[-1]
-    if not (math.isfinite(first) and math.isfinite(last)):
-        return _none("not a finite number")
-    reason = f"{100 * first:.2f} % → {100 * last:.2f} %"
-    return _verdict(last > first), 100 * (last - first), reason
-
-
-def _unfinished(run: Run) -> str | None:
-    if not len(run.rows) or run.rows["epoch"].iloc[-1] < 1:
-        return "no epoch was measured"
-    if run.state == COMPLETE:
-        return None
-    return f"the run is {run.state}, at epoch {run.rows['epoch'].iloc[-1]} of {run.epochs}"
-
-
-def _no_phase(run: Run, start: int | None) -> str | None:
-    if start is None:
-        best = run.rows["train_accuracy"].max()
-        return f"the terminal phase was not reached (train accuracy at most {100 * best:.2f} %)"
-    if run.rows["epoch"].iloc[-1] == start:
-        return "the terminal phase began with the last measured epoch"
-    return None
-
-
-def _compare_losses(ordered: Sequence[Run]) -> Iterator[Judgement]:
-    """Medians over seeds at the end, for each network and data set with both losses."""
-    for (net, data), group in groupby(ordered, key=lambda run: run.cell[:2]):
-        members = list(group)
-        mse, ce = ([run for run in members if run.cell[2] == loss] for loss in ("mse", "ce"))
-        if mse and ce:
-            yield Judgement(MSE_AND_CE, *_comparison(mse, ce), (net, data, "mse"))
-
-
-def _comparison(mse: Sequence[Run], ce: Sequence[Run]) -> Finding:
-    reason = _incomparable(mse) or _incomparable(ce)
-    if reason is not None:
-        return _none(reason)
-    a, b = (median(float(run.rows["test_accuracy"].iloc[-1]) for run in side) for side in (mse, ce))
-    points = 100 * (a - b)
-    return _verdict(points >= -COMPARABLE), points, f"MSE {100 * a:.2f} %, CE {100 * b:.2f} %"
-
-
-def _incomparable(runs: Sequence[Run]) -> str | None:
-    loss = loss_name(runs[0].cell[2])
-    for run in runs:
-        unfinished = _unfinished(run)
-        if unfinished is not None:
-            return f"{loss}: {unfinished}"
-        if not math.isfinite(run.rows["test_accuracy"].iloc[-1]):
-            return f"{loss}: no test accuracy at the end"
-    if len({run.variant for run in runs}) > 1:
-        return f"{loss}: runs with different settings (nc-plot --select best-test selects one setting)"
-    return None
-
-
-def write_claims(judgements: Sequence[Judgement], out: Path) -> None:
-    """Write ``claims.csv`` into ``out``: a line for each judgement. Raises :class:`OSError` if it cannot."""
-    lines: list[Summary] = []
-    for one in judgements:
-        net, data, loss = one.cell
-        lines.append(
-            {
-                "claim": one.claim.key,
-                "statement": one.claim.statement,
-                "net": net,
-                "data": data,
-                "loss": loss,
-                "lr": one.run.lr if one.run else None,
-                "seed": one.run.seed if one.run else None,
-                "verdict": one.verdict,
-                "number": one.number,
-                "number_is": one.claim.number,
-                "holds_if": one.claim.holds_if,
-                "reason": one.reason,
-                "folder": str(one.run.folder) if one.run else None,
-            }
-        )
-    write_lines(lines, out / CLAIMS_FILE)
+def with_thresholds(claim: Claim, thresholds: Thresholds) -> Claim:
+    """The claim, with the threshold by which it is judged in ``holds_if``."""
+    if claim.key in (PERP.key, PERP_AT_END.key):
+        return replace(claim, holds_if=f"below {thresholds.negligible:g}")
+    if claim.key == MSE_AND_CE.key:
+        return replace(claim, holds_if=f"at least -{thresholds.comparable:g}")
+    return claim

@@ -14,7 +14,7 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
@@ -25,14 +25,9 @@ from nc_runner import __version__
 from nc_runner.figures.about import columns, with_settings
 from nc_runner.figures.catalogue import FLOW_CATALOGUE
 from nc_runner.figures.choice import Job
-from nc_runner.figures.claims import (
-    COMPARABLE,
-    INCONCLUSIVE,
-    NEGLIGIBLE,
-    VERDICTS,
-    Judgement,
-)
+from nc_runner.figures.claims import Thresholds
 from nc_runner.figures.draw import PICTURE_DPI
+from nc_runner.figures.judging import INCONCLUSIVE, VERDICTS, Judgement
 from nc_runner.figures.report_claims import claim_rows
 from nc_runner.figures.report_runs import (
     flow_name,
@@ -60,32 +55,28 @@ _LARGEST_TABLE = 2**20  # bytes of all rows, packed: more are left to nc_runner.
 _USUAL_SIZE = (245, 190)  # of a figure in points, where its file does not say
 
 
-def write_report(
-    runs: Sequence[Run],
-    flows: Sequence[FlowRun],
-    judgements: Sequence[Judgement],
-    jobs: Sequence[Job],
-    out: Path,
-    pictures: Path,
-) -> Path:
-    """Write ``report.html`` into ``out``. ``pictures``: the folder that holds the figures ``jobs`` as SVG.
+@dataclass(frozen=True)
+class Content:
+    """What is in a report. ``jobs``: the figures, which the folder ``pictures`` holds as SVG or PNG."""
 
-    Raises :class:`OSError` where a file cannot be read or written.
-    """
+    runs: Sequence[Run]
+    flows: Sequence[FlowRun]
+    judgements: Sequence[Judgement]
+    jobs: Sequence[Job]
+    pictures: Path
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+
+def write_report(content: Content, out: Path) -> Path:
+    """Write ``report.html`` into ``out``. Raises :class:`OSError` where a file cannot be read or written."""
     path = out / REPORT_FILE
-    page = render(runs, flows, judgements, jobs, pictures)
-    write_atomically(path, page.encode("utf-8", errors="backslashreplace"))
+    write_atomically(path, render(content).encode("utf-8", errors="backslashreplace"))
     return path
 
 
-def render(
-    runs: Sequence[Run],
-    flows: Sequence[FlowRun],
-    judgements: Sequence[Judgement],
-    jobs: Sequence[Job],
-    pictures: Path,
-) -> str:
-    """The page as text. ``runs`` and ``flows`` are listed in the given order."""
+def render(content: Content) -> str:
+    """The page as text. Runs and flows are listed in the given order."""
+    runs, flows, thresholds = content.runs, content.flows, content.thresholds
     names = short_folders([run.folder for run in runs] + [flow.folder for flow in flows])
     varying, many = Varying(runs), len(runs) > MANY
     displayed_lines = with_settings(runs, [displayed(run) for run in runs])
@@ -94,15 +85,15 @@ def render(
     shown = {name: varying.heading(key) for key, name in headings.items()}
     table_columns = summary_columns(lines, shown, many) if runs else []
     table = tidy_table(runs, names)
-    content = packed(table)
+    rows = packed(table)
     common, entries_of_runs = records(runs, flows, names)
     style, script = _source("report.css"), _source("report.js")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": number_text, "printable": printable}
-    claims = claim_rows(judgements, _MOST_VERDICTS if many else None)
-    pictures_found = list(_figures(jobs, pictures))
+    claims = claim_rows(content.judgements, _MOST_VERDICTS if many else None)
+    pictures_found = list(_figures(content.jobs, content.pictures))
     lead = [picture for picture in pictures_found if picture.leads] or pictures_found[:1]
     return environment.from_string(_source("report.html")).render(
         version=__version__,
@@ -120,8 +111,8 @@ def render(
         verdicts=VERDICTS,
         inconclusive=INCONCLUSIVE,
         terminal=f"{100 * TERMINAL_ACCURACY:g} %",
-        negligible=f"{NEGLIGIBLE:g}",
-        comparable=f"{COMPARABLE:g}",
+        negligible=f"{thresholds.negligible:g}",
+        comparable=f"{thresholds.comparable:g}",
         columns=table_columns,
         many=many,
         lines=[[column.cell(line) for column in table_columns] for line in lines],
@@ -131,7 +122,7 @@ def render(
         records=entries_of_runs,
         rows=len(table),
         width=len(table.columns),
-        table=_base64(content) if len(content) <= _LARGEST_TABLE else "",
+        table=_base64(rows) if len(rows) <= _LARGEST_TABLE else "",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nc_runner.figures.claims import FAILS, HOLDS, INCONCLUSIVE, Judgement, Overall, overall
+from nc_runner.figures.judging import FAILS, HOLDS, INCONCLUSIVE, Judgement, Overall, overall
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,12 @@ import pytest
 from helpers.synthetic import add_initial_row, write_run
 from rich.console import Console
 
+from nc_runner.commands import plot_arguments
 from nc_runner.commands.plot_tables import print_claims
 from nc_runner.figures import claims
-from nc_runner.figures.claims import CLAIMS_FILE, FAILS, HOLDS, INCONCLUSIVE, judge, overall, write_claims
+from nc_runner.figures.claims import Thresholds
+from nc_runner.figures.judging import CLAIMS_FILE, FAILS, HOLDS, INCONCLUSIVE, judge, overall, write_claims
+from nc_runner.figures.perp import PerpShares
 from nc_runner.figures.summary import summarise
 from nc_runner.runs.reader import read_run
 from nc_runner.runs.record import DIVERGED, FAILED, INTERRUPTED, RUNNING
@@ -102,7 +105,53 @@ def test_l_perp_is_judged_by_its_largest_share_in_the_phase_alone(tmp_path, shar
     change = {**accuracy(5), "mse_ls": 1.0, "mse_perp": lambda epoch: perp.get(epoch, 0.01)}
     judgement = of_one_run(tmp_path, "perp_negligible", change=change)
     assert (judgement.verdict, judgement.number) == (expected, share)
-    assert judgement.reason.endswith("at the end 0.01")
+    assert judgement.reason.startswith(f"at the end 0.01; in the phase at most {share:.3g}, below 0.1 at ")
+    at_end = of_one_run(tmp_path / "end", "perp_negligible_at_end", change=change)
+    assert (at_end.verdict, at_end.number) == (HOLDS, 0.01)
+
+
+def test_l_perp_is_told_between_the_drops_of_the_learning_rate(tmp_path):
+    perp = {1: 0.5, 2: 0.4, 4: 0.3, 6: 0.05}
+    change = {
+        **accuracy(2), "mse_ls": 1.0, "mse_perp": lambda epoch: perp.get(epoch, 0.01),
+        "lr": lambda epoch: 0.1 if epoch < 4 else 0.01 if epoch < 6 else 0.001,
+    }  # fmt: skip
+    (run,) = read(write_run(tmp_path, epochs=10, change=change))
+    shares = PerpShares.of(run.rows, 2, 0.1)
+    assert shares.after_drops == (0.4, 0.3, 0.05)
+    assert (shares.worst, shares.end, shares.share) == (0.4, 0.01, pytest.approx(7 / 9))
+    assert (
+        "below 0.1 at 78 % of its epochs; between drops of the learning rate 0.4, 0.3, 0.05" in shares.words
+    )
+
+
+def test_the_threshold_is_chosen_and_stands_in_the_claim(tmp_path):
+    change = {**accuracy(2), "mse_ls": 1.0, "mse_perp": 0.07}
+    runs = read(write_run(tmp_path, epochs=10, change=change))
+    for share, expected in ((0.1, HOLDS), (0.05, FAILS)):
+        found = [j for j in judge(runs, Thresholds(negligible=share)) if j.claim.subject.startswith("L_perp")]
+        assert [(j.verdict, j.claim.holds_if) for j in found] == [(expected, f"below {share:g}")] * 2
+    assert Thresholds().negligible == plot_arguments.NEGLIGIBLE
+
+
+def test_a_rise_is_told_beside_the_range_of_the_seeds(tmp_path):
+    ends = (0.5, 1.2, 1.1)
+    runs = read(
+        *(
+            write_run(
+                tmp_path,
+                seed=seed,
+                epochs=4,
+                change={"nc1": lambda epoch, end=end: end if epoch == 4 else 1.0},
+            )
+            for seed, end in enumerate(ends)
+        )
+    )
+    reasons = [j.reason for j in judge(runs) if j.claim.key == "nc1_falls"]
+    assert reasons == [
+        "1 → 0.5", "1 → 1.2, a rise inside the range of 3 seeds (0.7)",
+        "1 → 1.1, a rise inside the range of 3 seeds (0.7)",
+    ]  # fmt: skip
 
 
 def test_l_perp_is_not_judged_for_cross_entropy(tmp_path):
@@ -152,7 +201,7 @@ def test_mse_beside_ce_needs_one_finished_setting_of_each(tmp_path):
     assert "--select best-test" in judgement.reason
     stopped = [runs[0], *read(write_run(tmp_path / "c", loss="ce", epochs=4, rows=2, state="diverged"))]
     assert finding(stopped, "mse_comparable_to_ce").reason == "CE: the run is diverged, at epoch 2 of 4"
-    assert not [j for j in judge(runs[:1]) if j.claim is claims.MSE_AND_CE]
+    assert not [j for j in judge(runs[:1]) if j.claim.key == claims.MSE_AND_CE.key]
 
 
 def test_over_all_runs_one_failure_fails_and_inconclusive_runs_do_not_count(tmp_path):
@@ -176,7 +225,7 @@ def test_claims_csv_has_a_line_for_each_judgement(tmp_path):
     write_claims(judgements, tmp_path)
     with (tmp_path / CLAIMS_FILE).open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == len(judgements) == 2 * (2 * 9 + 1) + 1 + 1
+    assert len(lines) == len(judgements) == 2 * (2 * 9 + 1) + 2 + 1
     for line, judgement in zip(lines, judgements, strict=True):
         assert line["claim"] == judgement.claim.key
         assert line["verdict"] == judgement.verdict

@@ -16,7 +16,8 @@ from helpers.drawn import jobs_of
 from helpers.synthetic import write_run
 
 from nc_runner.figures import report
-from nc_runner.figures.claims import CLAIMS, INCONCLUSIVE, judge, overall
+from nc_runner.figures.claims import ORDER
+from nc_runner.figures.judging import INCONCLUSIVE, judge, overall
 from nc_runner.figures.report_runs import IDENTITY, entries, short_folders, tidy_table
 from nc_runner.figures.summary import by_cell, summarise
 from nc_runner.runs import flows
@@ -69,7 +70,7 @@ def page_of(runs, tmp_path, flows=(), pictures=()):
     folder.mkdir(exist_ok=True)
     for name in pictures:
         (folder / f"{name}.svg").write_bytes(SVG)
-    return report.render(runs, flows, judge(runs), jobs_of(runs), folder)
+    return report.render(report.Content(runs, flows, judge(runs), jobs_of(runs), folder))
 
 
 def table_in(page):
@@ -102,11 +103,11 @@ def test_every_claim_stands_with_its_verdict_and_those_of_its_runs(tmp_path):
     runs = read(*(write_run(tmp_path, loss=loss, seed=seed) for loss in ("mse", "ce") for seed in (0, 1)))
     judgements = judge(runs)
     text = Page(page_of(runs, tmp_path)).text
-    assert len(overall(judgements)) == len(CLAIMS)
+    assert len(overall(judgements)) == len(ORDER)
     for over in overall(judgements):
         start = text.index(f" {over.claim.statement} ")
         row = text[start : start + 400]
-        mine = [j for j in judgements if j.claim is over.claim]
+        mine = [j for j in judgements if j.claim.key == over.claim.key]
         many = f"{over.holds} of {len(mine)} {'hold' if over.holds != 1 else 'holds'}"
         assert row.startswith(f" {over.claim.statement} {over.verdict} {many}")
         assert f"{over.median:.3g}" in row
@@ -304,7 +305,7 @@ def hostile(tmp_path):
 def test_hostile_names_stay_text(tmp_path, hostile):
     other = write_run(tmp_path, epochs=3)
     runs = read(hostile, other)
-    path = report.write_report(runs, [], judge(runs), jobs_of(runs), tmp_path, tmp_path)
+    path = report.write_report(report.Content(runs, [], judge(runs), jobs_of(runs), tmp_path), tmp_path)
     text = path.read_bytes().decode()
     assert HOSTILE not in text
     assert text.count("&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;") > 4
