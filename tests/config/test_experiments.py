@@ -22,8 +22,8 @@ EXPERIMENTS = sorted(
 QUESTIONS = {  # the experiments on a question of the field: how many runs each is
     "adamw": 54,
     "etf_head": 24,
-    "feature_dim": 18,
-    "losses": 18,
+    "feature_dim": 36,
+    "losses": 36,
     "minority_collapse": 18,
     "random_labels": 12,
 }
