@@ -43,6 +43,7 @@ _ANGLES = f"{_EMPTY}; a class mean is mu_G"
 _ROWS = "a row of W is 0"
 _NO_RIDGE = "the objective has no ridge ([which ridge](#which-ridge))"
 _MINORITY = f"{_EMPTY}; all classes are equally large"
+_ANEW = "with batch norm's statistics computed anew for the current weights"
 _HPD = "Han et al. 2022"
 _PHD = "Papyan et al. 2020"
 _ZHU, _LIU, _MARKOU = "Zhu et al. 2021", "Liu et al. 2023", "Markou et al. 2024"
@@ -188,6 +189,15 @@ _WIDER = (
     Column("minority_ratio", "size of the classifier's rows of minority classes against the others",
            "mean of ‖w_c‖ over minority classes / over the others", _FANG, "1", f"{_MINORITY}; W = 0"),
 )  # fmt: skip
+_ASKED = (
+    Column("robustness", "how far test inputs are from the decision boundary, relative to their size; r, "
+           "the smallest change that DeepFool finds to change the decision of x, has its overshoot of 2 %",
+           "Ave ‖r‖ / ‖x‖ over the chosen inputs x, normalised",
+           f"Moosavi-Dezfooli et al. 2016; {_PHD}; {_HPD}", nan="an input is 0, or no output depends on it"),
+    Column("mse_ls_recomputed", f"mse_ls {_ANEW}", source=_HPD, nan=_NO_RIDGE),
+    Column("mse_perp_recomputed", f"mse_perp {_ANEW}", "", _HPD, "0", _NO_RIDGE),
+    Column("nc1_recomputed", f"nc1 {_ANEW}", "", _PHD, "0", _MEANS),
+)  # fmt: skip
 _LAYERS = (
     Column("layer", "name of the module"),
     Column("depth", "place in forward order, from 1"),
@@ -198,20 +208,22 @@ COLUMNS = tuple(column.name for column in _CORE)
 TIME_COLUMNS = tuple(column.name for column in _TIME)
 PATH_COLUMNS = tuple(column.name for column in _PATH)  # in every run, after the times
 WIDER_COLUMNS = tuple(column.name for column in _WIDER)  # those that analysis.metrics chooses from
+ASKED_COLUMNS = tuple(column.name for column in _ASKED)  # those that settings of their own add
+ROBUSTNESS_COLUMN, RECOMPUTED_COLUMNS = ASKED_COLUMNS[0], ASKED_COLUMNS[1:]
 OOD_COLUMN = "nc5_ood_orthogonality"  # the one that needs analysis.ood
 LAYER_COLUMNS = (  # layers.csv: a line for each layer of analysis.layers at each analysed epoch
     "epoch", *(column.name for column in _LAYERS),
     "nc1", "nc2_equinorm_means", "nc2_equiangular_means", "nc2_maxangle_means",
     "ncc_accuracy", "test_ncc_accuracy",
 )  # fmt: skip
-_TABLES = {"core": (*_CORE, _SNR, *_TIME, *_PATH), "wider": _WIDER, "layers": _LAYERS}
+_TABLES = {"core": (*_CORE, _SNR, *_TIME, *_PATH), "wider": _WIDER, "asked": _ASKED, "layers": _LAYERS}
 
 
 def describe(name: str) -> Column:
     """The registry's entry of a column. Raises ValueError when there is none of this name."""
     if re.fullmatch(r"snr_[1-9][0-9]*", name):
         return replace(_SNR, name=name)
-    for column in (*_CORE, *_TIME, *_PATH, *_WIDER, *_LAYERS):
+    for column in (*_CORE, *_TIME, *_PATH, *_WIDER, *_ASKED, *_LAYERS):
         if column.name == name:
             return column
     raise ValueError(f"there is no column {name}")
@@ -234,9 +246,15 @@ def wider_columns(metrics: str | Sequence[str], ood: bool) -> tuple[str, ...]:
     return tuple(name for name in WIDER_COLUMNS if name in metrics)
 
 
+def asked_columns(robustness: int, batchnorm: str) -> tuple[str, ...]:
+    """The columns that ``analysis.robustness`` and ``analysis.batchnorm`` add, in the order of the header."""
+    recomputed = RECOMPUTED_COLUMNS if batchnorm == "both" else ()
+    return (ROBUSTNESS_COLUMN, *recomputed) if robustness else recomputed
+
+
 def is_custom_name(column: str) -> bool:
     """Whether a custom metric may have this name: a word of letters, digits and _ that no column here has."""
-    known = (*COLUMNS, *TIME_COLUMNS, *PATH_COLUMNS, *WIDER_COLUMNS)
+    known = (*COLUMNS, *TIME_COLUMNS, *PATH_COLUMNS, *WIDER_COLUMNS, *ASKED_COLUMNS)
     plain = column.isascii() and column.isidentifier()
     return plain and column not in known and re.fullmatch(r"snr_[0-9]+", column) is None
 
@@ -247,7 +265,7 @@ def metric_columns(num_classes: int, wider: Sequence[str] = ()) -> tuple[str, ..
 
 
 def markdown_table(group: str) -> str:
-    """The table of a group (core, wider, layers) in Markdown, without the fields that none of it has."""
+    """The table of a group (a key of ``_TABLES``) in Markdown, without the fields that none of it has."""
     columns = _TABLES[group]
     fields = {"collapse": "at collapse", "nan": "NaN when", "source": "source"}
     fields = {field: title for field, title in fields.items() if any(getattr(c, field) for c in columns)}

@@ -26,12 +26,14 @@ from nc_runner.collapse import (
 )
 from nc_runner.collapse.wider import find_measures
 from nc_runner.columns import (
+    ASKED_COLUMNS,
     COLUMNS,
     LAYER_COLUMNS,
     OOD_COLUMN,
     PATH_COLUMNS,
     TIME_COLUMNS,
     WIDER_COLUMNS,
+    asked_columns,
     describe,
     is_custom_name,
     markdown_table,
@@ -42,11 +44,11 @@ from nc_runner.columns import (
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "metrics.md"
-EVERY = (*COLUMNS, *TIME_COLUMNS, *PATH_COLUMNS, *WIDER_COLUMNS, *LAYER_COLUMNS)
+EVERY = (*COLUMNS, *TIME_COLUMNS, *PATH_COLUMNS, *WIDER_COLUMNS, *ASKED_COLUMNS, *LAYER_COLUMNS)
 
 
 def test_every_column_has_one_entry():
-    of_csv = metric_columns(4, WIDER_COLUMNS)
+    of_csv = metric_columns(4, (*WIDER_COLUMNS, *ASKED_COLUMNS))
     assert len(set(of_csv)) == len(of_csv)
     for name in EVERY:
         assert describe(name).name == name
@@ -67,7 +69,7 @@ def test_a_meaning_holds_for_any_model_and_features_whether_images_or_tokens(nam
 def test_metrics_md_is_what_the_registry_prints():
     text = DOCS.read_text(encoding="utf-8")
     assert with_tables(text) == text, "run: python -m nc_runner.columns docs/metrics.md"
-    assert text.count("<!-- table: ") == text.count("<!-- end -->") == 3
+    assert text.count("<!-- table: ") == text.count("<!-- end -->") == 4
     for name in EVERY:
         assert f"`{name}`" in text
     broken = text.replace("Galanti", "Galati", 1)
@@ -82,12 +84,13 @@ def test_the_command_prints_the_tables_and_imports_no_torch():
     )
     assert printed.returncode == 0, printed.stderr
     assert (
-        printed.stdout == "\n\n".join(markdown_table(group) for group in ("core", "wider", "layers")) + "\n"
+        printed.stdout
+        == "\n\n".join(markdown_table(group) for group in ("core", "wider", "asked", "layers")) + "\n"
     )
 
 
 def test_the_cells_of_a_table_are_as_many_as_its_titles():
-    for group in ("core", "wider", "layers"):
+    for group in ("core", "wider", "asked", "layers"):
         rows = [re.split(r"(?<!\\)\|", line) for line in markdown_table(group).splitlines()]
         assert len({len(row) for row in rows}) == 1
 
@@ -161,7 +164,14 @@ def test_the_registry_says_the_values_at_collapse():
     values |= {f"{value} if collapse generalises": values.get(value, 0) for value in ("0", "C - 1")}
     stated = {c.name: c.collapse for table in columns._TABLES.values() for c in table if c.collapse}
     unequal = [name for name in stated if name.startswith(("minority_", "majority_"))]  # test_minority.py
-    for name in ("bias_collapse", OOD_COLUMN, "mse_residual", "snr_j", *unequal):  # not of these features
+    for name in (
+        "bias_collapse",
+        OOD_COLUMN,
+        "mse_residual",
+        "snr_j",
+        *ASKED_COLUMNS[2:],
+        *unequal,
+    ):  # not of these features
         del stated[name]
     for name, value in stated.items():
         assert row[name] == pytest.approx(values[value] if value in values else float(value), abs=1e-9), name
@@ -176,13 +186,21 @@ def test_the_choice_of_wider_columns_keeps_the_order_of_the_header():
     assert wider_columns(["rank", "nc1_cdnv"], ood=False) == ("nc1_cdnv", "rank")
 
 
+def test_settings_of_their_own_add_their_columns_in_the_order_of_the_header():
+    assert asked_columns(0, "running") == asked_columns(0, "recomputed") == ()
+    assert asked_columns(100, "recomputed") == ("robustness",)
+    assert asked_columns(0, "both") == ("mse_ls_recomputed", "mse_perp_recomputed", "nc1_recomputed")
+    assert asked_columns(100, "both") == ASKED_COLUMNS
+
+
 @pytest.mark.parametrize("name", ["mine", "nc9_new", "snr_x", "layer"])
 def test_a_new_word_may_name_a_custom_metric(name):
     assert is_custom_name(name)
 
 
 @pytest.mark.parametrize(
-    "name", ["nc1", "epoch", "snr_3", "rank", "perp_share", "train_seconds", "a b", "é", "1a", ""]
+    "name",
+    ["nc1", "epoch", "snr_3", "rank", "robustness", "perp_share", "train_seconds", "a b", "é", "1a", ""],
 )
 def test_the_name_of_a_column_or_no_word_may_not(name):
     assert not is_custom_name(name)

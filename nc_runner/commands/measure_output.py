@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nc_runner.columns import WIDER_COLUMNS, is_custom_name
+from nc_runner.columns import ASKED_COLUMNS, WIDER_COLUMNS, is_custom_name
 from nc_runner.commands.ending import complain
 from nc_runner.commands.measure_series import Measured, Series
 from nc_runner.commands.measure_sources import number_or_name
@@ -113,7 +113,7 @@ def write_folder(folder: Path, series: Series, ridge: str | None, *, overwrite: 
         raise ConfigError("--out: the sources have different classes or columns\nmeasure them apart")
     row = first.measurement.row
     custom = [name for name in row if is_custom_name(name)]
-    further = [name for name in row if name in WIDER_COLUMNS] + custom
+    further = [name for name in row if name in (*WIDER_COLUMNS, *ASKED_COLUMNS)] + custom
     of_run = first.task.source.settings.get("analysis", {}).get("ridge")
     ridge_of_rows = number_or_name(ridge or of_run or "objective")
     source = replace(first.task.source, epochs=series.epochs[-1])

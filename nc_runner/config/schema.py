@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, Tag
 
+from nc_runner.columns import asked_columns, wider_columns
 from nc_runner.config import values
 from nc_runner.config.data_schema import (
     DATA_SETS,
@@ -98,7 +99,23 @@ class Analysis(Group):
     layers: Annotated[Names, values.layers] = setting(
         "inner layers to measure too: names or globs of modules", neutral=()
     )
+    robustness: int = setting(
+        "test images whose distance to the decision boundary is measured, by DeepFool; 0: none",
+        neutral=0,
+        ge=0,
+    )
+    batchnorm: Literal["running", "recomputed", "both"] = setting(
+        "batch norm's statistics in the measurement: running, recomputed for the current weights, or both: "
+        "running, and columns of what the others give",
+        neutral="running",
+    )
     batch_size: int = passive("images per forward pass of the measurement, at most", ge=1)
+
+    @property
+    def further_columns(self) -> tuple[str, ...]:
+        """The columns beyond those of every run, in the order of the header."""
+        wider = wider_columns(self.metrics, self.ood is not None)
+        return (*wider, *asked_columns(self.robustness, self.batchnorm), *self.custom)
 
 
 class Launcher(Group):

@@ -187,8 +187,7 @@ def _check_ood(analysis: Analysis) -> None:
 
 
 def _check_objective(name: str, analysis: Analysis) -> None:
-    wider = wider_columns(analysis.metrics, ood=analysis.ood is not None)
-    columns = metric_columns(2, (*wider, *analysis.custom))
+    columns = metric_columns(2, analysis.further_columns)
     if name not in columns and not re.fullmatch("snr_[1-9][0-9]*", name):
         problem = f"objective={name}: metrics.csv of this run has no such column"
         raise ConfigError(f"{problem}{nearest(name, columns)}\nname one of its columns, such as nc1")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -54,8 +54,8 @@ class Split:
         """Some of the images: neighbours, or those of the indices (M,)."""
         return Split(self.images[rows], self.labels[rows])
 
-    def batches(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each row of ``indices`` (steps, B): images (B, C, H, W) uint8, and labels (B,)."""
+    def batches(self, indices: Tensor | Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each row of ``indices`` (steps, B), or each of several: images (B, C, H, W), labels (B,)."""
         for index in indices:
             yield self.images[index], self.labels[index]
 
@@ -208,6 +208,22 @@ def analysed_part(dataset: Dataset, samples: int | None, seed: int) -> Dataset:
         test=dataset.test.part(torch.from_numpy(measured_test(test, classes, samples, seed))),
         ood=ood,
     )
+
+
+def attacked_images(dataset: Dataset, count: int, seed: int) -> AnySplit | None:
+    """The ``count`` test images whose robustness is measured, drawn as :func:`analysed_part` draws them.
+
+    The same at every epoch and in every process; None for a count of 0.
+
+    Raises ConfigError where the test set does not have so many.
+    """
+    if not count:
+        return None
+    labels = dataset.test.labels.cpu().numpy()
+    if count > len(labels):
+        least = f"give analysis.robustness={len(labels)} or less" if len(labels) else "leave it out"
+        raise ConfigError(f"analysis.robustness={count}, but the test set has {len(labels)} images\n{least}")
+    return dataset.test.part(torch.from_numpy(measured_test(labels, dataset.num_classes, count, seed)))
 
 
 def _per_channel(numbers: tuple[float, ...], key: str, channels: int) -> tuple[float, ...]:

@@ -60,9 +60,11 @@ class StreamedSplit:
         chosen = rows if isinstance(rows, slice) else rows.cpu().numpy()
         return replace(self, rows=self.rows[chosen], labels=self.labels[rows])
 
-    def batches(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each row of ``indices`` (steps, B): images (B, C, H, W) uint8 and labels (B,) on the device."""
-        for index, images in zip(indices, self._load(indices.tolist()), strict=True):
+    def batches(self, indices: Tensor | Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each row of ``indices`` (steps, B), or each of several: images (B, C, H, W) uint8 and labels
+        (B,) on the device."""
+        positions: list[list[int]] = [index.tolist() for index in indices]
+        for index, images in zip(indices, self._load(positions), strict=True):
             yield images, self.labels[index]
 
     def blocks(self, size: int) -> Iterator[Tensor]:

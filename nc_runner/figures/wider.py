@@ -1,4 +1,5 @@
-"""A figure for each column of the wider set (``analysis.metrics``) that runs have.
+"""A figure for each column that runs have beyond those of every run: of the wider set (``analysis.metrics``),
+and of settings of their own.
 
 A column that is not in the table below is drawn all the same, under its name.
 """
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nc_runner.columns import WIDER_COLUMNS, describe
+from nc_runner.columns import ROBUSTNESS_COLUMN, WIDER_COLUMNS, describe
 from nc_runner.figures.base import Curve
 from nc_runner.figures.curves import CurveFigure
 from nc_runner.figures.grid import LegendEntry
@@ -79,6 +80,8 @@ _LOOKS = {
                                       r"mean of $\cos(w_c,\ w_{c'})$"),
     "minority_ratio": Look("Classifier rows, minority to majority",
                            r"ratio of the mean $\Vert w_c\Vert$"),
+    "robustness": Look("Robustness: distance to the decision boundary",
+                       r"mean of $\Vert r\Vert_2\,/\,\Vert x\Vert_2$"),
 }  # fmt: skip
 
 
@@ -108,6 +111,45 @@ class WiderFigure(CurveFigure):
             yield LegendEntry(sample(GREY, LINE_STYLES["dotted"]), f"at collapse: {value}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecomputedFigure(CurveFigure):
+    """A number with batch norm's running statistics, and with those of ``analysis.batchnorm=both``."""
+
+    log: bool = True
+
+    def shows(self, run: Run) -> bool:
+        return self.curves[1].column in run.rows
+
+
+def _recomputed(column: str, over: str = "") -> tuple[Curve, Curve]:
+    anew = f"{over}_recomputed" if over else ""
+    return (
+        Curve(column, "running statistics", "solid", over=over),
+        Curve(f"{column}_recomputed", "recomputed", "dotted", over=anew),
+    )
+
+
+RECOMPUTED = (
+    RecomputedFigure(
+        name="perp_over_ls_recomputed",
+        title="Distance from the central path, batch norm recomputed",
+        y_label=r"$L_{\perp}\,/\,L_{\mathrm{LS}}$",
+        curves=_recomputed("mse_perp", over="mse_ls"),
+        reading="The distance of the classifier from the least-squares classifier, relative to that one’s "
+        "loss: with batch norm’s running statistics, which lag behind the weights, and with statistics "
+        "computed anew for the current weights.",
+    ),
+    RecomputedFigure(
+        name="nc1_recomputed",
+        title="NC1, batch norm recomputed",
+        y_label=r"$\mathrm{Tr}(\Sigma_W\,\Sigma_B^{+})\,/\,C$",
+        curves=_recomputed("nc1"),
+        reading="Variability within classes relative to the variability between them, with batch norm’s "
+        "running statistics and with statistics computed anew for the current weights.",
+    ),
+)
+
+
 def at_collapse(text: str, num_classes: int) -> float | None:
     """A registry's value at collapse as a number; None where it is none.
 
@@ -118,15 +160,15 @@ def at_collapse(text: str, num_classes: int) -> float | None:
     return values.get(text.removesuffix(_GENERALISES))
 
 
-def wider_figures(runs: Sequence[Run]) -> list[WiderFigure]:
-    """A figure for each column of the wider set of which some run has a number."""
-    found = []
-    for column in WIDER_COLUMNS:
+def wider_figures(runs: Sequence[Run]) -> list[CurveFigure]:
+    """A figure for each further column of which some run has a number."""
+    found: list[CurveFigure] = []
+    for column in (*WIDER_COLUMNS, ROBUSTNESS_COLUMN):
         values = [run.rows[column].to_numpy(np.float64) for run in runs if column in run.rows]
         numbers = np.concatenate([part[np.isfinite(part)] for part in values]) if values else np.empty(0)
         if len(numbers):
             found.append(_figure(column, spread=spans_decades(numbers)))
-    return found
+    return found + [figure for figure in RECOMPUTED if any(map(figure.shows, runs))]
 
 
 def spans_decades(values: FloatArray) -> bool:

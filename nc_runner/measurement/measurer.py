@@ -8,18 +8,21 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nc_runner.collapse import ClassStatistics, least_squares_classifier
-from nc_runner.columns import OOD_COLUMN
-from nc_runner.data.dataset import Dataset, Split
+from nc_runner.collapse import ClassStatistics, collapse_metrics, least_squares_classifier
+from nc_runner.columns import OOD_COLUMN, RECOMPUTED_COLUMNS, ROBUSTNESS_COLUMN
+from nc_runner.data.dataset import AnySplit, Dataset, Split
 from nc_runner.distributed.group import ALONE, Group
+from nc_runner.measurement.batchnorm import Recomputation
 from nc_runner.measurement.custom import CustomMetric, custom_metrics
 from nc_runner.measurement.forward import Forward, Pause, Responses, no_pause
 from nc_runner.measurement.layers import InnerLayers
 from nc_runner.measurement.objective import Objective
 from nc_runner.measurement.precision import float64_device, full_precision
 from nc_runner.measurement.result import Measurement
-from nc_runner.measurement.row import Inputs, core_row
+from nc_runner.measurement.robustness import robustness
+from nc_runner.measurement.row import Inputs, core_row, decomposition
 from nc_runner.measurement.samples import LossFunction, Samples
+from nc_runner.measurement.undisturbed import gpus_of, random_state_kept
 from nc_runner.measurement.wider import wider_row
 from nc_runner.networks import Network
 
@@ -34,7 +37,9 @@ class MeasurementPlan:
     replaced by the least-squares classifier of the train features. ``batch_size``: images per forward pass,
     at most. ``channels_last``: memory layout of the images. ``custom``: custom metrics by column.
     ``penalty``: what training adds to the loss for the network's weights, NaN where it has no such objective;
-    None: weight_decay/2 times the squares of all parameters.
+    None: weight_decay/2 times the squares of all parameters. ``robustness``: test images of which it is
+    measured. ``recomputation``: of batch norm's statistics, for the row or for columns beside it; None: the
+    running ones alone.
     """
 
     wider: tuple[str, ...] = ()
@@ -46,6 +51,8 @@ class MeasurementPlan:
     channels_last: bool = True
     custom: Mapping[str, CustomMetric] = field(default_factory=dict)
     penalty: Callable[[], float] | None = None
+    robustness: AnySplit | None = None
+    recomputation: Recomputation | None = None
 
 
 def ridge_value(rule: str | float, num_classes: int, weight_decay: float) -> float:
@@ -93,28 +100,75 @@ class Measurer:
         Raises DivergedError, on all ranks, where a feature or an output is not finite; TrainingError where a
         custom metric fails.
         """
-        layers = self.layers if with_layers else InnerLayers({})
+        layers, plan = self.layers if with_layers else InnerLayers({}), self.plan
+        anew = plan.recomputation
         with full_precision(self.dataset.device):
-            with layers.listen("train"):
-                train = self.forward.respond(self.dataset.train, pause)
-            with layers.listen("test"):
-                test = self.forward.respond(self.dataset.test, pause) if len(self.dataset.test) else None
-            stats = self._statistics(train)
-            if self.plan.refit:
-                self._refit(stats, train, test)
-            classifier = self.network.classifier
-            inputs = Inputs(
-                train, test, stats, classifier.weight.detach(), classifier.bias,
-                ood_features=lambda: self._ood_features(pause), group=self.group, target=self.target,
-            )  # fmt: skip
-            fit = train.fit(self.loss_function, self.group)
-            test_fit = None if test is None else test.fit(self.loss_function, self.group)
-            row = core_row(inputs, self.ridge, fit, test_fit)
-            row["train_loss_regularized"] = row["train_loss"] + self._penalty()
-            row |= wider_row(inputs, self.plan.wider)
-            row |= custom_metrics(self.plan.custom, stats, classifier.weight.detach(), classifier.bias)
-            labels = train.labels, None if test is None else test.labels
-            return Measurement(row, layers.rows(*labels, self.dataset.num_classes, self.group))
+            if anew is None:
+                return self._measured(pause, layers, refit=plan.refit)
+            if anew.beside:
+                measurement = self._measured(pause, layers, refit=plan.refit)
+                kept = random_state_kept(*gpus_of(self.dataset.device))
+                with kept, anew.of(self.network.model, self.group, pause) as paused:
+                    measurement.row.update(self._beside(paused))
+                return measurement
+            if plan.refit:  # a part of training, which no choice of the measurement changes
+                self.refit(pause)
+            with anew.of(self.network.model, self.group, pause) as paused:
+                return self._measured(paused, layers, refit=False)
+
+    def refit(self, pause: Pause = no_pause) -> dict[str, float]:
+        """Refit the classifier, which the plan asks for, and measure nothing but the train loss.
+
+        Raises DivergedError as :meth:`measure`.
+        """
+        with full_precision(self.dataset.device):
+            train = self.forward.respond(self.dataset.train, pause)
+            self._refit(self._statistics(train), train, None)
+            loss = train.fit(self.loss_function, self.group).loss
+            return {"train_loss": loss, "train_loss_regularized": loss + self._penalty()}
+
+    def _measured(self, pause: Pause, layers: InnerLayers, *, refit: bool) -> Measurement:
+        """All numbers of a row, with the statistics that batch norm has."""
+        with layers.listen("train"):
+            train = self.forward.respond(self.dataset.train, pause)
+        with layers.listen("test"):
+            test = self.forward.respond(self.dataset.test, pause) if len(self.dataset.test) else None
+        stats = self._statistics(train)
+        if refit:
+            self._refit(stats, train, test)
+        inputs = self._inputs(train, test, stats, pause)
+        fit = train.fit(self.loss_function, self.group)
+        test_fit = None if test is None else test.fit(self.loss_function, self.group)
+        row = core_row(inputs, self.ridge, fit, test_fit)
+        row["train_loss_regularized"] = row["train_loss"] + self._penalty()
+        row |= wider_row(inputs, self.plan.wider)
+        classifier = self.network.classifier
+        row |= custom_metrics(self.plan.custom, stats, classifier.weight.detach(), classifier.bias)
+        labels = train.labels, None if test is None else test.labels
+        rows = layers.rows(*labels, self.dataset.num_classes, self.group)
+        if self.plan.robustness is not None:
+            row[ROBUSTNESS_COLUMN] = robustness(self.forward, self.plan.robustness, pause)
+        return Measurement(row, rows)
+
+    def _beside(self, pause: Pause) -> dict[str, float]:
+        """The columns that show what another choice of batch norm's statistics gives."""
+        train = self.forward.respond(self.dataset.train, pause)
+        stats = self._statistics(train)
+        inputs = self._inputs(train, None, stats, pause)
+        classifier = self.network.classifier
+        weight = classifier.weight.detach()
+        row = decomposition(inputs, weight, classifier.bias, self.ridge)
+        row["nc1"] = collapse_metrics(stats, weight)["nc1"]
+        return {name: row[name.removesuffix("_recomputed")] for name in RECOMPUTED_COLUMNS}
+
+    def _inputs(
+        self, train: Responses, test: Responses | None, stats: ClassStatistics, pause: Pause
+    ) -> Inputs:
+        classifier = self.network.classifier
+        return Inputs(
+            train, test, stats, classifier.weight.detach(), classifier.bias,
+            ood_features=lambda: self._ood_features(pause), group=self.group, target=self.target,
+        )  # fmt: skip
 
     def _penalty(self) -> float:
         if self.plan.penalty is not None:

@@ -86,13 +86,13 @@ def core_row(
         "test_nc4_ncc_mismatch": math.nan
         if test is None or test_fit is None
         else _mismatch(test, test_fit, stats, group),
-        **_decomposition(inputs, weight, bias, ridge),
+        **decomposition(inputs, weight, bias, ridge),
         **dict(zip(snr_columns(stats.num_classes), snr_spectrum(stats).tolist(), strict=True)),
     }
     return row if inputs.weight is not None else row | dict.fromkeys(CLASSIFIER_COLUMNS, math.nan)
 
 
-def _decomposition(
+def decomposition(
     inputs: Inputs, weight: Tensor, bias: Tensor | None, ridge: Ridge | None
 ) -> dict[str, float]:
     """The terms of the MSE with targets M y: M^2 times those of V/M with targets y."""

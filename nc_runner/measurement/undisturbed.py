@@ -65,6 +65,11 @@ def random_state_kept(*gpus: int) -> Iterator[None]:
         random.setstate(python_state)
 
 
+def gpus_of(device: torch.device) -> list[int]:
+    """The GPUs whose random state a pass on ``device`` may move."""
+    return [device.index or 0] if device.type == "cuda" else []
+
+
 def _device(device: torch.device | str | None, home: torch.device) -> torch.device:
     if device is None:
         return home

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nc_runner.columns import WIDER_COLUMNS, metric_columns
+from nc_runner.columns import ASKED_COLUMNS, WIDER_COLUMNS, metric_columns
 from nc_runner.errors import RunFolderError
 from nc_runner.runs.flows import is_flow
 from nc_runner.runs.reader import Run, find_runs, read_record, run_of
@@ -91,7 +91,7 @@ def _rows(runs: Sequence[Run]) -> pd.DataFrame:
 
     tables = [run.rows.drop(columns=list(FIRST), errors="ignore") for run in runs]
     rows: pd.DataFrame = pd.concat(tables, ignore_index=True)
-    known = metric_columns(max(run.num_classes for run in runs), WIDER_COLUMNS)
+    known = metric_columns(max(run.num_classes for run in runs), (*WIDER_COLUMNS, *ASKED_COLUMNS))
     order = [column for column in known if column in rows.columns]
     ordered: pd.DataFrame = rows[[*order, *(column for column in rows.columns if column not in order)]]
     return ordered

@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 
 from nc_runner import __version__
-from nc_runner.columns import wider_columns
 from nc_runner.config.identity import identity
 from nc_runner.config.plugins import reason
 from nc_runner.config.schedules import weight_epochs
@@ -51,12 +50,10 @@ class RunFolder:
     """The folder of one run that is being trained. The caller holds its lock."""
 
     def __init__(self, folder: Path, config: Config, trainer: Trainer) -> None:
-        analysis = config.analysis
-        further = (*wider_columns(analysis.metrics, analysis.ood is not None), *analysis.custom)
         self.folder = folder
         self.config = config
         self.trainer = trainer
-        self.writer = RunWriter(folder, trainer.dataset.num_classes, further)
+        self.writer = RunWriter(folder, trainer.dataset.num_classes, config.analysis.further_columns)
         self._began = time.perf_counter()
 
     def resume(self) -> Checkpoint | None:

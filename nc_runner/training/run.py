@@ -14,11 +14,12 @@ import torch
 from nc_runner.columns import wider_columns
 from nc_runner.config.schedules import analysed_epochs
 from nc_runner.config.schema import Config
-from nc_runner.data.dataset import Dataset, analysed_part, load_dataset
+from nc_runner.data.dataset import Dataset, analysed_part, attacked_images, load_dataset
 from nc_runner.distributed.data_parallel import synchronised
 from nc_runner.distributed.group import ALONE, Group
 from nc_runner.distributed.torchrun import place
 from nc_runner.errors import ConfigError, DataError, DivergedError, NCRunnerError, TrainingError
+from nc_runner.measurement.batchnorm import Recomputation
 from nc_runner.measurement.custom import find_custom_metrics
 from nc_runner.measurement.layers import check_refitted, find_layers
 from nc_runner.measurement.measurer import MeasurementPlan, Measurer
@@ -164,28 +165,39 @@ def build_trainer(config: Config, dataset: Dataset, device: torch.device, group:
     with memory_advice(config.batch_size, config.analysis.batch_size):
         dataset = dataset.to(device)
         measured = analysed_part(dataset, config.analysis.samples, config.seed)
-        measurer = _measurer(config, network, measured, group)
+        plan = _plan(config, network, dataset)
+        measurer = _measurer(config, network, measured, plan, group)
         epochs = analysed_epochs(config.analysis.schedule, config.epochs)
         return Trainer(config, measurer, epochs, device, dataset)
 
 
-def _measurer(config: Config, network: Network, dataset: Dataset, group: Group) -> Measurer:
+def _plan(config: Config, network: Network, dataset: Dataset) -> MeasurementPlan:
+    """``dataset``: all of it, of which ``analysis.samples`` may take a part."""
     analysis = config.analysis
-    refit = config.classifier == "least_squares"
-    plan = MeasurementPlan(
+    anew = Recomputation(
+        dataset, config.batch_size, config.seed, config.channels_last, beside=analysis.batchnorm == "both"
+    )
+    return MeasurementPlan(
         wider=wider_columns(analysis.metrics, analysis.ood is not None),
         ridge=analysis.ridge,
         weight_decay=config.weight_decay or 0.0,
         objective=objective_of(config),
-        refit=refit,
+        refit=config.classifier == "least_squares",
         batch_size=analysis.batch_size,
         channels_last=config.channels_last,
         custom=find_custom_metrics(analysis.custom),
         penalty=partial(penalty, network, config),
+        robustness=attacked_images(dataset, analysis.robustness, config.seed),
+        recomputation=None if analysis.batchnorm == "running" else anew,
     )
+
+
+def _measurer(
+    config: Config, network: Network, dataset: Dataset, plan: MeasurementPlan, group: Group
+) -> Measurer:
     black = torch.zeros(2, *dataset.train.shape[1:], device=network.classifier.weight.device)
-    layers = find_layers(network.model, analysis.layers, lambda: network.model(black), len(black))
-    if refit:
+    layers = find_layers(network.model, config.analysis.layers, lambda: network.model(black), len(black))
+    if plan.refit:
         check_refitted(layers, network.classifier)
     return Measurer(network, dataset, build_loss(config.loss), plan, layers, group)
 

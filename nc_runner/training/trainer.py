@@ -200,15 +200,19 @@ class Trainer:
         if analysed or self.refits:
             began = time.perf_counter()
             self.group.align(self.network.model.buffers())
-            measurement = self._measure(epoch, listener, with_layers=analysed)
+            measurement = self._measure(epoch, listener, whole=analysed)
             if analysed:
                 listener.measured(self._completed(epoch, measurement, time.perf_counter() - began))
                 self.train_seconds = 0.0
         listener.reached(epoch)
 
-    def _measure(self, epoch: int, listener: Listener, *, with_layers: bool) -> Measurement:
+    def _measure(self, epoch: int, listener: Listener, *, whole: bool) -> Measurement:
+        """``whole``: all that a row has, not only what a refit needs."""
+        measurer, pause = self.measurer, listener.pause
         try:
-            measurement = self.measurer.measure(listener.pause, with_layers=with_layers)
+            measurement = (
+                measurer.measure(pause, with_layers=True) if whole else Measurement(measurer.refit(pause), [])
+            )
         except DivergedError as error:
             self._diverged(epoch, error)
         objective = has_objective(self.training)  # without one, train_loss_regularized is NaN

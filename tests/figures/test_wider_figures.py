@@ -7,13 +7,13 @@ import pytest
 from helpers.drawn import curves, figure_of, legend_words, lines, names_of, read, written
 from helpers.synthetic import write_run
 
-from nc_runner.columns import OOD_COLUMN, WIDER_COLUMNS, describe
+from nc_runner.columns import ASKED_COLUMNS, OOD_COLUMN, WIDER_COLUMNS, describe
 from nc_runner.figures import wider
 from nc_runner.figures.wider import at_collapse, spans_decades, wider_figures
 
 
 def runs_with(tmp_path, *, num_classes=10, **change):
-    added = tuple(column for column in change if column in WIDER_COLUMNS)
+    added = tuple(column for column in change if column in (*WIDER_COLUMNS, *ASKED_COLUMNS))
     return read(write_run(tmp_path, epochs=12, num_classes=num_classes, wider=added, change=change))
 
 
@@ -38,10 +38,11 @@ def test_each_column_that_a_run_has_is_drawn_and_none_that_it_lacks(tmp_path):
 
 
 def test_every_wider_column_has_a_title_a_label_and_words_for_the_report(tmp_path):
-    (run,) = runs_with(tmp_path, **dict.fromkeys(WIDER_COLUMNS, lambda epoch: 0.5 + 0.01 * epoch))
+    drawn = (*WIDER_COLUMNS, "robustness")
+    (run,) = runs_with(tmp_path, **dict.fromkeys(drawn, lambda epoch: 0.5 + 0.01 * epoch))
     figures = wider_figures([run])
-    assert [figure.name for figure in figures] == list(WIDER_COLUMNS)
-    assert set(wider._LOOKS) == set(WIDER_COLUMNS)
+    assert [figure.name for figure in figures] == list(drawn)
+    assert set(wider._LOOKS) == set(drawn)
     assert len({figure.title for figure in figures}) == len(figures)
     for figure in figures:
         assert figure.y_label != figure.name
@@ -52,6 +53,17 @@ def test_every_wider_column_has_a_title_a_label_and_words_for_the_report(tmp_pat
 def test_a_column_of_nan_alone_is_left_out(tmp_path):
     runs = runs_with(tmp_path, minority_angle=math.nan, rank=9.0)
     assert [figure.name for figure in wider_figures(runs)] == ["rank"]
+
+
+def test_what_batch_norm_recomputed_gives_is_drawn_beside_what_its_running_statistics_give(tmp_path):
+    recomputed = {"mse_ls_recomputed": 4.0, "mse_perp_recomputed": 1.0, "nc1_recomputed": 0.25}
+    runs = runs_with(tmp_path, mse_ls=2.0, mse_perp=1.0, nc1=0.5, **recomputed)
+    assert [figure.name for figure in wider_figures(runs)] == ["perp_over_ls_recomputed", "nc1_recomputed"]
+    for figure in wider_figures(runs):
+        drawn = figure_of(figure.name, runs)
+        assert [set(curve.get_ydata()) for curve in curves(drawn.axes[0])] == [{0.5}, {0.25}]
+        assert {"running statistics", "recomputed"} <= set(legend_words(drawn))
+        assert figure.reading.endswith(".")
 
 
 @pytest.mark.parametrize(

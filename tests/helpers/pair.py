@@ -30,6 +30,10 @@ CASES = {
     "least_squares": ("classifier=least_squares", "analysis.layers=[relu]"),
     "fewer passes than ranks": (*ALL, "analysis.batch_size=1000000"),
     "uneven": (*ALL, "analysis.batch_size=97"),
+    "recomputed": (*ALL, "analysis.batchnorm=recomputed", "batch_size=180"),  # 3 batches for 2 ranks
+    "both": (*ALL, "analysis.batchnorm=both", "batch_size=600"),  # 1 batch for 2 ranks
+    "refitted": ("classifier=least_squares", "analysis.batchnorm=recomputed", "analysis.layers=[relu]"),
+    "robustness": ("analysis.robustness=7", "analysis.batch_size=2"),
 }
 CPU = torch.device("cpu")
 
@@ -151,7 +155,7 @@ def diverged(group: Group) -> list[str]:
     trainer: Trainer = build_trainer(
         settings_of("net=resnet8", "batch_size=4", "analysis.batch_size=4"), dataset, CPU, group
     )
-    return caught(lambda: trainer._measure(1, Listening(), with_layers=False))
+    return caught(lambda: trainer._measure(1, Listening(), whole=True))
 
 
 if __name__ == "__main__":
