@@ -98,6 +98,11 @@ TEST_ACCURACY = Claim(
     "Test accuracy rises from the start of the terminal phase to the end",
     "points of test accuracy", "above 0",
 )  # fmt: skip
+ROBUSTNESS = Claim(
+    "robustness_rises_in_phase", "Robustness", PHASE,
+    "Robustness rises from the start of the terminal phase to the end",
+    "rise of the robustness", "above 0",
+)  # fmt: skip
 MSE_AND_CE = Claim(
     "mse_comparable_to_ce", "MSE compared with CE", END,
     "Test accuracy with MSE is comparable to that with cross-entropy, or better",
@@ -105,7 +110,7 @@ MSE_AND_CE = Claim(
 )  # fmt: skip
 ORDER = (
     *(claim.key for pair in FALLS.values() for claim in pair),
-    PERP_AT_END.key, PERP.key, TEST_ACCURACY.key, MSE_AND_CE.key,
+    PERP_AT_END.key, PERP.key, TEST_ACCURACY.key, ROBUSTNESS.key, MSE_AND_CE.key,
 )  # fmt: skip
 
 

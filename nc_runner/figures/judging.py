@@ -14,12 +14,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from nc_runner.columns import ROBUSTNESS_COLUMN
 from nc_runner.figures.claims import (
     FALLS,
     MSE_AND_CE,
     ORDER,
     PERP,
     PERP_AT_END,
+    ROBUSTNESS,
     TEST_ACCURACY,
     Claim,
     Thresholds,
@@ -112,6 +114,9 @@ def judge_run(run: Run, thresholds: Thresholds, ranges: Ranges) -> Iterator[Judg
         yield Judgement(whole, *_negligible(shares.worst, shares, no_phase), cell, run)
     gain = _find(_gain, columns["test_accuracy"][phase_rows:], no_phase)
     yield Judgement(TEST_ACCURACY, *gain, cell, run)
+    if ROBUSTNESS_COLUMN in columns:
+        rise = _find(_rise, columns[ROBUSTNESS_COLUMN][phase_rows:], no_phase)
+        yield Judgement(ROBUSTNESS, *rise, cell, run)
 
 
 def overall(judgements: Iterable[Judgement]) -> list[Overall]:
@@ -187,6 +192,13 @@ def _gain(accuracies: Values) -> Finding:
         return _none("not a finite number")
     reason = f"{100 * first:.2f} % → {100 * last:.2f} %"
     return _verdict(last > first), 100 * (last - first), reason
+
+
+def _rise(values: Values) -> Finding:
+    first, last = values[0], values[-1]
+    if not (math.isfinite(first) and math.isfinite(last)):
+        return _none("not a finite number")
+    return _verdict(last > first), last - first, f"{first:.3g} → {last:.3g}"
 
 
 def _unfinished(run: Run) -> str | None:

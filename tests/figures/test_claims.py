@@ -168,6 +168,25 @@ def test_test_accuracy_is_judged_in_points_from_the_start_of_the_phase(tmp_path,
     assert judgement.number == pytest.approx(100 * (end - 0.90))
 
 
+@pytest.mark.parametrize(
+    ("end", "expected"), [(0.30, HOLDS), (0.25, FAILS), (0.2, FAILS), (math.nan, INCONCLUSIVE)]
+)
+def test_robustness_is_judged_by_its_rise_from_the_start_of_the_phase(tmp_path, end, expected):
+    change = {**accuracy(3), "robustness": lambda epoch: {3: 0.25, 10: end}.get(epoch, 0.1)}
+    judgement = of_one_run(
+        tmp_path, "robustness_rises_in_phase", loss="ce", wider=("robustness",), change=change
+    )
+    assert judgement.verdict == expected
+    if expected != INCONCLUSIVE:
+        assert judgement.number == pytest.approx(end - 0.25)
+        assert judgement.reason == f"0.25 → {end:.3g}"
+
+
+def test_robustness_is_judged_only_where_it_was_measured(tmp_path):
+    keys = {judgement.claim.key for judgement in judge(read(write_run(tmp_path, epochs=10)))}
+    assert "robustness_rises_in_phase" not in keys
+
+
 def losses(tmp_path, mse, ce, **options):
     """Runs with these test accuracies, one for each seed."""
     return read(

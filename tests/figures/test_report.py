@@ -103,7 +103,7 @@ def test_every_claim_stands_with_its_verdict_and_those_of_its_runs(tmp_path):
     runs = read(*(write_run(tmp_path, loss=loss, seed=seed) for loss in ("mse", "ce") for seed in (0, 1)))
     judgements = judge(runs)
     text = Page(page_of(runs, tmp_path)).text
-    assert len(overall(judgements)) == len(ORDER)
+    assert len(overall(judgements)) == len(ORDER) - 1  # the runs have no robustness
     for over in overall(judgements):
         start = text.index(f" {over.claim.statement} ")
         row = text[start : start + 400]
