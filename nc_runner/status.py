@@ -17,7 +17,7 @@ from nc_runner.errors import RunFolderError
 from nc_runner.runs.flows import is_flow
 from nc_runner.runs.folders import Found, look_through
 from nc_runner.runs.locks import is_held
-from nc_runner.runs.pace import RECENT, pace_of
+from nc_runner.runs.pace import RECENT, Pace, pace_of
 from nc_runner.runs.reader import Record, read_record
 from nc_runner.runs.record import (
     COMPLETE,
@@ -55,7 +55,7 @@ class RunStatus:
 
     ``epoch_seconds``: the recent time per epoch, measurement included. ``seconds_left``: the work left of a
     running or waiting run, without the time until a waiting run starts. ``record``: holds the settings alone;
-    where there is no record yet, those that its sweep plans.
+    where there is no record yet, those that its sweep plans. ``pace``: that of its last rows.
     """
 
     folder: Path
@@ -69,6 +69,7 @@ class RunStatus:
     reason: str | None = None
     host: str | None = None
     record: Record | None = field(default=None, repr=False, compare=False)
+    pace: Pace | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def _with_pace(status: RunStatus, record: Record, rows: list[dict[str, float]], 
     pace = pace_of(rows)
     if pace is None:
         return status
-    status = replace(status, epoch_seconds=pace.epoch)
+    status = replace(status, epoch_seconds=pace.epoch, pace=pace)
     if status.state not in (RUNNING, WAITING) or not status.epochs or status.epochs <= status.epoch:
         return status
     to_train = status.epochs - status.epoch

@@ -31,6 +31,7 @@ The same command again resumes an interrupted run and skips a finished one. Then
 FLAGS = """\
 flags:
   -m, --multirun          run every combination of the comma-separated values
+  --plan                  say what is new, resumes or is done, and how long it takes (--json); start nothing
   --cfg job [--resolve]   print the settings that would be used, and stop; with -m those of every run
   --config-dir DIR        a folder with net/, data/, loss/, experiment/ of yours, and Python files
   --version, --help, --hydra-help, --info

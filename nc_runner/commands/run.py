@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 from nc_runner import __version__
 from nc_runner.distributed import torchrun
+from nc_runner.training.progress import drop_output
 from nc_runner.training.signals import StopSignals
 
 
@@ -19,7 +20,11 @@ def main() -> int:
         if {"-h", "--help"} & set(arguments):
             from nc_runner.commands.help import show
 
-            show()
+            try:
+                show()
+                sys.stdout.flush()
+            except BrokenPipeError:  # as in nc-run --help | head
+                drop_output()
             return 0
         if "--version" in arguments:
             print(f"nc-run {__version__}")

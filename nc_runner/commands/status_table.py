@@ -30,6 +30,7 @@ _STYLES = {
 _RESUMABLE = (INTERRUPTED, KILLED, FAILED, NOT_STARTED)
 _GIVEN_UP = (COMPLETE, NOT_STARTED, WAITING, INTERRUPTED)  # first to go where the window is low
 _MOST_REASONS = 5
+_NOT_DATA = ("record", "pace")
 _HASH = re.compile(r"-([0-9a-f]{8})$")
 
 # Beside the settings. Where the window is narrow, test goes first of these, then NC1, then some settings.
@@ -83,7 +84,7 @@ def as_data(listing: Listing) -> StatusData:
     """The listing in plain dicts, lists and numbers."""
     runs = []
     for run in listing.runs:
-        fields = {name: value for name, value in vars(run).items() if name != "record"}
+        fields = {name: value for name, value in vars(run).items() if name not in _NOT_DATA}
         settings = settings_data(listing.varying, run.record)
         runs.append(fields | {"folder": str(run.folder), "settings": settings})
     overview = listing.overview

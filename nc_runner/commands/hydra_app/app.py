@@ -31,6 +31,7 @@ from nc_runner.commands.hydra_app.compose import (
     single_job,
 )
 from nc_runner.commands.hydra_app.messages import explain
+from nc_runner.commands.hydra_app.planning import show_planned
 from nc_runner.commands.hydra_app.settings import settings_of
 from nc_runner.commands.hydra_app.sweep import Sweep
 from nc_runner.commands.hydra_app.task import EndOfCommand, Task, is_full_error
@@ -46,11 +47,13 @@ from nc_runner.training.signals import StopRequested, StopSignals
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags of Hydra's that nc-run has; ``--help`` and ``--version`` are nc-run's own."""
+    """The flags of Hydra's that nc-run has; ``--help``, ``--version`` and ``--plan`` are nc-run's own."""
     result = argparse.ArgumentParser(prog="nc-run", add_help=False, allow_abbrev=False)
     add = result.add_argument
     add("overrides", nargs="*")
     add("--multirun", "-m", action="store_true")
+    add("--plan", action="store_true")
+    add("--json", action="store_true")
     add("--config-dir", "-cd")
     add("--cfg", "-c", choices=("job", "hydra", "all"))
     add("--resolve", action="store_true")
@@ -69,6 +72,8 @@ def run(arguments: Sequence[str]) -> int:
     given, unknown = parser().parse_known_intermixed_args(arguments)
     if unknown:
         return say(f"there is no flag {unknown[0]}\nnc-run --help lists them; give settings as KEY=VALUE", 2)
+    if (conflict := _conflict(given)) is not None:
+        return say(conflict, 2)
     if given.hydra_help or given.info or given.shell_completion:
         return _leave_to_hydra()
     try:
@@ -77,9 +82,13 @@ def run(arguments: Sequence[str]) -> int:
             composed = None if given.multirun else compose(app, overrides)
             if composed is None or composed.hydra.mode == RunMode.MULTIRUN:
                 sweep = _sweep(app, overrides)
+                if given.plan:
+                    return _plan_sweep(sweep, given.json)
                 return _show_sweep(sweep) if given.cfg else _run_sweep(sweep)
             plugins.look_in(_config_folders(composed))
             job = single_job(composed, overrides)
+            if given.plan:
+                return show_planned([job], Path(str(composed.hydra.sweep.dir)), 1, given.json)
             if not given.cfg:
                 return _run_single(app, composed, job)
         return _leave_to_hydra()
@@ -211,6 +220,25 @@ def _show_sweep(sweep: Sweep) -> int:
         overrides = " ".join(override for override in job.overrides if not override.startswith("sweep="))
         print(f"---\n# nc-run {overrides}\n{OmegaConf.to_yaml(OmegaConf.create(settings))}", end="")
     return 0
+
+
+def _plan_sweep(sweep: Sweep, for_machines: bool) -> int:
+    plugins.look_in(_config_folders(sweep.composed))
+    sweep.prepare()
+    if sweep.searches:
+        raise ConfigError("a search chooses its runs as it goes: there is no plan of them\nleave out --plan")
+    return show_planned(sweep.jobs, sweep.folder, sweep.at_a_time, for_machines)
+
+
+def _conflict(given: argparse.Namespace) -> str | None:
+    """What is wrong with flags that do not go together."""
+    if given.json and not given.plan:
+        return "--json goes with --plan\nnc-status --json has the runs so far"
+    others = {"--cfg": given.cfg, "--info": given.info, "--hydra-help": given.hydra_help,
+              "--shell-completion": given.shell_completion}  # fmt: skip
+    if given.plan and (other := next((flag for flag, value in others.items() if value), None)):
+        return f"--plan and {other} both only show something\ngive one of them"
+    return None
 
 
 def _search_path(config_dir: str | None) -> list[str]:

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from nc_runner.commands.attempt import check_custom_callables, check_owner, is_finished, lacking_weights
 from nc_runner.commands.hydra_app.compose import CONFIG_NAME, Job, sweep_jobs
 from nc_runner.commands.hydra_app.task import BASIC_LAUNCHER, BASIC_SWEEPER, Task
+from nc_runner.commands.shares import runs_at_a_time
 from nc_runner.errors import ConfigError, NCRunnerError
 from nc_runner.runs.record import RUNNING
 from nc_runner.runs.sweeps import SweepArchive
@@ -60,6 +61,19 @@ class Sweep:
     def in_this_process(self) -> bool:
         """Whether the runs are carried out one after the other in the command's own process."""
         return str(self.composed.hydra.launcher.get("_target_", "")).endswith(BASIC_LAUNCHER)
+
+    @property
+    def at_a_time(self) -> int | None:
+        """How many runs the launcher carries out at once; None where that is not known."""
+        launcher = self.composed.hydra.launcher
+        name = str(launcher.get("_target_", "")).rpartition(".")[2]
+        if self.in_this_process:
+            return 1
+        if name == "JoblibLauncher":
+            return runs_at_a_time(max(int(launcher.n_jobs), 0))
+        if name == "SlurmLauncher":
+            return int(launcher.array_parallelism)
+        return max(1, len(self.jobs)) if name == "LocalLauncher" else None
 
     @property
     def folder(self) -> Path:
