@@ -80,6 +80,11 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--min-samples", type=int, metavar="N", help="leave out classes with fewer train samples than that"
     )
+    what.add_argument(
+        "--batchnorm", choices=("running", "recomputed"),
+        help="statistics of batch norm: running (default; a run's own choice), or computed anew by a pass "
+        "over the train set",
+    )  # fmt: skip
     how = result.add_argument_group("how")
     how.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N, mps")
     how.add_argument("--batch-size", type=int, metavar="N", help="images per pass (default: 512)")
@@ -181,9 +186,10 @@ def check_arguments(chosen: argparse.Namespace, sources: list[str], settings: li
     files = [source for source in sources if source not in folders]
     if chosen.epoch and not folders:
         raise ConfigError("--epoch needs a run folder")
-    if files and (settings or chosen.layers):
-        unused = settings[0] if settings else "--layers"
-        raise ConfigError(f"{unused} has no meaning for a features file: {files[0]}")
+    for flag, given in (*((s, True) for s in settings), ("--layers", chosen.layers),
+                        ("--batchnorm", chosen.batchnorm)):  # fmt: skip
+        if files and given:
+            raise ConfigError(f"{flag} has no meaning for a features file: {files[0]}")
     if files and not folders:
         for flag, given in (
             ("--batch-size", chosen.batch_size),

@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -22,6 +22,7 @@ from nc_runner.data.batches import Batches
 from nc_runner.data.dataset import Dataset, analysed_part, load_dataset
 from nc_runner.distributed.torchrun import Place
 from nc_runner.errors import ConfigError, MeasurementWarning
+from nc_runner.measurement.batchnorm import Recomputation
 from nc_runner.measurement.custom import CustomMetric, find_custom_metrics
 from nc_runner.measurement.features import FeaturesPlan, chosen_columns, measure_features
 from nc_runner.measurement.features_file import read_features
@@ -115,7 +116,7 @@ class Sources:
         def carry_out(weights: Path | None) -> Measurement:
             if weights is not None:
                 load_weights_file(model, weights)
-            return self._measured(model, self.dataset, loss_of(loss))
+            return self._measured(model, self.dataset, loss_of(loss), self._batchnorm(self.dataset))
 
         if not self.chosen.weights:
             if name.startswith(("torchvision:", "timm:")):
@@ -132,7 +133,8 @@ class Sources:
             config = run.settings
             loss = build_loss(config.loss) if self.chosen.loss is None else loss_of(self.chosen.loss)
             dataset = self._for_run(run) if self.settings else _as_measured(run)
-            measurement = self._measured(run.model, dataset, loss, config)
+            batchnorm = self._batchnorm(run.data(), config)
+            measurement = self._measured(run.model, dataset, loss, batchnorm, config)
             if self.chosen.weight_decay is None:
                 row = measurement.row
                 row["train_loss_regularized"] = row["train_loss"] + penalty(run.network, config)
@@ -141,9 +143,12 @@ class Sources:
         run = load_run(folder)
         loss_name, net = str(self.chosen.loss or run.settings.loss.name), str(run.settings.net.name)
         settings, data = run.record.settings, run.settings.data.name
+        anew = (self.chosen.batchnorm or run.settings.analysis.batchnorm) == "recomputed"
+        analysis = {**settings.get("analysis", {}), "batchnorm": "recomputed" if anew else None}
         if self.settings:  # all of other data is measured
-            settings = {**settings, "analysis": {**settings.get("analysis", {}), "samples": None}}
+            analysis["samples"] = None
             data = self.config.data.name
+        settings = {**settings, "analysis": analysis}
         source = Source(net, str(data), loss_name, settings=settings)
         epochs = _epochs(folder, self.chosen.epoch)
         label = folder.resolve().name
@@ -162,8 +167,24 @@ class Sources:
             )
         return replace(self.dataset, mean=own.mean, std=own.std)
 
+    def _batchnorm(self, dataset: Dataset, config: Config | None = None) -> str | Iterable[object]:
+        """The batches that batch norm's statistics are computed of: those of the train set, as in training.
+
+        ``config``: of the run, whose choice holds where the command line gives none.
+        """
+        own = "running" if config is None else config.analysis.batchnorm
+        if (self.chosen.batchnorm or own) != "recomputed":
+            return "running"
+        size, seed = (self.batch_size, 0) if config is None else (config.batch_size, config.seed)
+        return Recomputation(dataset, size, seed).batches()
+
     def _measured(
-        self, model: nn.Module, dataset: Dataset, loss: LossFunction, config: Config | None = None
+        self,
+        model: nn.Module,
+        dataset: Dataset,
+        loss: LossFunction,
+        batchnorm: str | Iterable[object],
+        config: Config | None = None,
     ) -> Measurement:
         """``config``: of the run, whose ridge and objective hold where the command line gives none."""
         chosen = self.chosen
@@ -179,7 +200,7 @@ class Sources:
                 model, train, test=test, ood=_ood_batches(dataset, self.batch_size), metrics=self.metrics,
                 custom=self.custom, layers=chosen.layers, classifier=chosen.classifier, loss=loss,
                 ridge="objective" if ridge is None else ridge, weight_decay=weight_decay or 0.0,
-                objective=objective, min_samples=chosen.min_samples, device=self.device,
+                objective=objective, min_samples=chosen.min_samples, batchnorm=batchnorm, device=self.device,
                 progress=sys.stderr.isatty(),
             )  # fmt: skip
 

@@ -12,7 +12,7 @@ from torch import nn
 from nc_runner.config.values import nearest
 from nc_runner.errors import ConfigError, MeasurementError
 from nc_runner.measurement.features import FeaturesPlan, chosen_columns
-from nc_runner.measurement.measure import loss_of, measure
+from nc_runner.measurement.measure import check_batchnorm, loss_of, measure
 
 _GIVEN_ELSEWHERE = ("model", "batches", "test", "ood")
 
@@ -65,6 +65,7 @@ class Options:
         weight_decay, min_samples = self.given.get("weight_decay", 0.0), self.given.get("min_samples")
         FeaturesPlan((), self.custom, self.ridge, weight_decay, min_samples)
         loss_of(self.given.get("loss", "ce"))
+        check_batchnorm(self.given.get("batchnorm", "running"))
 
     @property
     def ridge(self) -> str | float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from nc_runner.config.plugins import reason
 from nc_runner.errors import MeasurementError, MeasurementWarning
 from nc_runner.measurement.batches import IGNORED, Batch
+from nc_runner.measurement.batchnorm import recomputed
 from nc_runner.measurement.capture import Capture, SplitCollector
 from nc_runner.measurement.cautions import coarse, unshifted
 from nc_runner.measurement.custom import CustomMetric
@@ -43,6 +46,7 @@ def measure(
     objective: Objective | None = None,
     min_samples: int | None = None,
     shift: bool = False,
+    batchnorm: str | Iterable[object] = "running",
     device: torch.device | str | None = None,
     progress: bool = False,
 ) -> Measurement:
@@ -73,6 +77,9 @@ def measure(
         min_samples: measure only the classes that have so many train samples; losses and accuracies are of
             all samples. By default a class without samples makes most numbers NaN.
         shift: labels (B, T) are the inputs of a language model: each position's label is the next token.
+        batchnorm: statistics of batch norm: ``running``, or ``recomputed`` for the current weights, by a pass
+            over the train batches before the measurement, which iterates them twice; or batches of which
+            they are computed. They should be shuffled, and of training's size: docs/metrics.md.
         device: where to compute; by default where the model is. It is moved there, and back.
         progress: show a progress bar on stderr.
 
@@ -94,9 +101,10 @@ def measure(
         )
     for name, given in (("train", batches), ("test", test), ("ood", ood)):
         _check_iterable(name, given)
+    check_batchnorm(batchnorm, batches)
     loss_function = loss_of(loss)
     inner = unwrapped(model)
-    with undisturbed(inner, device) as place:
+    with undisturbed(inner, device) as place, _statistics(inner, batchnorm, batches, place):
         first, batches = _peeked(batches)
         probe = _Probe(inner, first.few().to(place))
         layer = chosen_classifier(inner, classifier) if classifier is not None else probe.find()
@@ -157,6 +165,48 @@ def loss_of(loss: str | LossFunction) -> LossFunction:
             f"loss={loss} is unknown\ngive ce, mse, or a function (outputs, labels) -> mean loss"
         )
     return LOSSES[loss]
+
+
+def check_batchnorm(batchnorm: str | Iterable[object], batches: Iterable[object] = ()) -> None:
+    """Raise MeasurementError for an unknown choice, and for batches that cannot be iterated as it asks."""
+    if not isinstance(batchnorm, str):
+        _check_iterable("batchnorm", batchnorm)
+    elif batchnorm not in ("running", "recomputed"):
+        raise MeasurementError(
+            f"batchnorm={batchnorm} is unknown\ngive running, recomputed, or batches to compute statistics of"
+        )
+    elif batchnorm == "recomputed" and isinstance(batches, Iterator):
+        raise MeasurementError(
+            "batchnorm=recomputed iterates the train batches twice, and an iterator is then used up\n"
+            "give a list or DataLoader"
+        )
+
+
+@contextmanager
+def _statistics(
+    model: nn.Module, batchnorm: str | Iterable[object], batches: Iterable[object], place: torch.device
+) -> Iterator[None]:
+    """Inside, the model's batch norms have the statistics that ``batchnorm`` asks for."""
+    if batchnorm == "running":
+        yield
+        return
+    chosen = batches if isinstance(batchnorm, str) else batchnorm
+
+    def passes() -> Iterator[Callable[[], object]]:
+        for number, raw in enumerate(chosen, start=1):
+            yield partial(_pass, model, Batch.of(raw, labelled=False), place, number)
+
+    with recomputed(model, passes()):
+        yield
+
+
+def _pass(model: nn.Module, batch: Batch, place: torch.device, number: int) -> object:
+    try:
+        return batch.to(place).call(model)
+    except Exception as error:  # a model may raise anything
+        raise MeasurementError(
+            f"batch norm's statistics cannot be computed: the model fails on batch {number}: {reason(error)}"
+        ) from error
 
 
 class _Probe:

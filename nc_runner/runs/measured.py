@@ -51,9 +51,9 @@ class Source:
         """As the settings of a run have it."""
         names = {"net": {"name": self.net}, "data": {"name": self.data}, "loss": {"name": self.loss}}
         analysis: dict[str, Any] = {"ridge": ridge, "custom": dict.fromkeys(custom, "")}
-        samples = self.settings.get("analysis", {}).get("samples")  # the rows are of a subset of the data
-        if samples is not None:
-            analysis["samples"] = samples
+        for key in ("samples", "batchnorm"):  # what the rows are of, where it is not what is usual
+            if (value := self.settings.get("analysis", {}).get(key)) is not None:
+                analysis[key] = value
         epochs = {} if self.epochs is None else {"epochs": self.epochs}  # not those of the run's settings
         return {"epochs": None, **self.settings, **epochs, **names, "analysis": analysis}
 

@@ -159,6 +159,7 @@ def test_custom_metrics(features, in_folder, capsys):
         (["f.npz", "--metrics", "nc1_cdvn"], "did you mean nc1_cdnv"),
         (["f.npz", "--metrics", "test_nc1"], "test_nc1 needs test features"),
         (["f.npz", "--ridge", "auto"], "ridge=auto is unknown"),
+        (["f.npz", "--batchnorm", "recomputed"], "--batchnorm has no meaning for a features file"),
         (["f.npz", "--min-samples", "0"], "min_samples=0 must be"),
         (["f.npz", "--custom", "a"], "--custom a is not valid"),
         (["f.npz", "--device", "cuda:9"], "--device cuda:9 has no meaning for a features file"),
@@ -305,6 +306,28 @@ def test_a_run_of_a_subset_is_measured_on_the_images_of_its_rows(in_folder, caps
     assert command("run", "data=digits", "--json", "--out", "whole") == 0
     assert row_of_json(capsys)["nc1"] != pytest.approx(own["nc1"], rel=1e-2)
     assert "samples" not in read_run(in_folder / "whole").settings["analysis"]
+
+
+def test_a_run_is_measured_with_the_statistics_that_it_chose_or_that_the_command_line_asks_for(
+    in_folder, capsys
+):
+    settings = ("epochs=1", "data.samples_per_class=30", "progress=none")
+    rows = {}
+    for kind in ("recomputed", "both"):
+        result = nc_run(*settings, f"analysis.batchnorm={kind}", f"hydra.run.dir={kind}", cwd=in_folder)
+        assert result.returncode == 0, result.stderr
+        rows[kind] = read_run(in_folder / kind).rows.iloc[-1]
+    for arguments, expected in (
+        (["recomputed"], rows["recomputed"]["nc1"]),
+        (["both"], rows["both"]["nc1"]),
+        (["both", "--batchnorm", "recomputed"], rows["both"]["nc1_recomputed"]),
+        (["recomputed", "--batchnorm", "running"], rows["both"]["nc1"]),
+    ):
+        assert command(*arguments, "--json", "--out", "again", "--overwrite") == 0
+        assert json.loads(capsys.readouterr().out)["nc1"] == pytest.approx(expected, rel=1e-4)
+        recorded = read_run(in_folder / "again").settings["analysis"].get("batchnorm")
+        assert recorded == ("recomputed" if arguments[-1] == "recomputed" else None)
+    assert rows["both"]["nc1"] != pytest.approx(rows["both"]["nc1_recomputed"], rel=1e-2)
 
 
 def test_a_folder_of_measured_rows_is_replaced_only_when_asked(features, in_folder, capsys):

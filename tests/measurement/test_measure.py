@@ -206,6 +206,58 @@ def test_an_autocast_around_it_does_not_reach_the_features():
     assert_rows_equal(inside, plain, rel=0)
 
 
+def lagging():
+    """A model whose running statistics are not those of its weights."""
+    model, (x, y) = mlp(), samples()
+    model.train()
+    for _ in range(3):
+        model(x)
+    with torch.no_grad():
+        model[0].weight.mul_(2)
+    return model, x, y
+
+
+@pytest.mark.parametrize("given", ["recomputed", "batches"])
+def test_batch_norms_statistics_are_computed_anew_and_come_back(given):
+    model, x, y = lagging()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    chosen = [x[:64], x[64:]] if given == "batches" else given
+    row = measure(model, in_batches(x, y, 64 if given == "batches" else 80), batchnorm=chosen).row
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model[1].training
+    assert model[1].momentum == 0.1
+    assert row["nc1"] != pytest.approx(measure(model, in_batches(x, y)).row["nc1"], rel=1e-3)
+    with torch.no_grad():
+        seen = model[0](x).double()
+    model[1].running_mean.copy_(seen.mean(dim=0))
+    model[1].running_var.copy_(seen.var(dim=0))
+    assert_rows_equal(row, measure(model, in_batches(x, y)).row, rel=1e-4)
+
+
+def test_a_model_without_batch_norm_is_measured_as_ever_and_dicts_and_loaders_are_passed():
+    model, (x, y) = nn.Sequential(nn.Linear(5, P), nn.Linear(P, C)), samples()
+    rows = [measure(model, in_batches(x, y), batchnorm=kind).row for kind in ("running", "recomputed")]
+    assert_rows_equal(*rows, rel=0)
+    with_norm = lagging()[0]
+    loader = DataLoader(TensorDataset(x, y), batch_size=16, shuffle=True)
+    assert measure(with_norm, loader, batchnorm="recomputed").row["nc1"] > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "batches", "message"),
+    [
+        ("renewed", list, r"batchnorm=renewed is unknown\ngive running, recomputed, or batches"),
+        ("recomputed", iter, r"iterates the train batches twice.*\ngive a list or DataLoader"),
+        ([torch.zeros(1, 5)], list, r"batch norm's statistics .* fails on batch 1: ValueError"),
+        (3, list, "the batchnorm batches are an object of type int"),
+    ],
+)
+def test_statistics_that_cannot_be_computed_are_said(kind, batches, message):
+    model, x, y = lagging()
+    with pytest.raises(MeasurementError, match=message):
+        measure(model, batches(in_batches(x, y)), batchnorm=kind)
+
+
 def test_one_pass_of_the_model_over_each_batch():
     model, (x, y) = mlp(), samples()
     seen = []
