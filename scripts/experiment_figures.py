@@ -144,7 +144,8 @@ def ordered(table: pd.DataFrame, view: View) -> pd.DataFrame:
     def rank(column: pd.Series[Any]) -> pd.Series[Any]:
         return column.map({name: place for place, name in enumerate(ORDER)}).fillna(column)
 
-    return table.sort_values([*keys, "seed", "epoch"], key=rank, kind="stable")
+    rows: pd.DataFrame = table.sort_values([*keys, "seed", "epoch"], key=rank, kind="stable")
+    return rows
 
 
 def last_rows(table: pd.DataFrame) -> pd.DataFrame:
