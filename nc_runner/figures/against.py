@@ -103,7 +103,7 @@ class AgainstFigure(RunFigure):
         found: dict[Hashable, list[Run]] = {}
         for run in runs:
             other = hue.varying.identity(run, rest)
-            found.setdefault((cells.place(run), hue.group(run), run.cell[2], other), []).append(run)
+            found.setdefault((cells.place(run), hue.group(run), hue.cell_of[run][2], other), []).append(run)
         yield from found.values()
 
     def _lines(self, runs: Sequence[Run], axis: _SettingAxis, hue: Hue) -> Iterator[Trace]:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from nc_runner.figures.grid import Frame, Panel
 from nc_runner.figures.hue import DATA, NETWORK, Hue
 from nc_runner.figures.scales import Scale
-from nc_runner.figures.style import data_set_name, data_set_order, network_name, network_order
+from nc_runner.figures.style import (
+    data_set_name,
+    data_set_order,
+    family_name,
+    network_name,
+    network_order,
+)
+from nc_runner.figures.summary import terminal_phase_start
 from nc_runner.figures.traces import Trace
 from nc_runner.runs.reader import Run
 
@@ -48,6 +55,13 @@ class View:
     last: float = math.inf
     log_x: bool = False
     facets: bool = True
+    _starts: dict[Run, int | None] = field(default_factory=dict, repr=False, compare=False)
+
+    def start(self, run: Run) -> int | None:
+        """Where the terminal phase of a run begins; looked for once."""
+        if run not in self._starts:
+            self._starts[run] = terminal_phase_start(run.rows)
+        return self._starts[run]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +104,23 @@ Place = tuple[int, int]  # row and column
 class Cells:
     """Where runs are drawn: networks as rows, data sets as columns, unless colours stand for them.
 
+    Families are rows where each has one network for a data set, as in the paper; panels name the network.
     ``faceted``: the groups of ``hue`` are columns of their own for each data set, if they are few.
     """
 
     def __init__(self, runs: Sequence[Run], hue: Hue, *, faceted: bool = False) -> None:
         self.runs, self.hue = runs, hue
-        nets = {"" if hue.covers(NETWORK) else run.cell[0] for run in runs}
-        data = {"" if hue.covers(DATA) else run.cell[1] for run in runs}
-        self.networks = sorted(nets, key=network_order)
+        net_is_hue, data_is_hue = hue.covers(NETWORK), hue.covers(DATA)
+        found = {hue.cell_of[run] for run in runs}
+        cells = {("" if net_is_hue else net, "" if data_is_hue else data) for net, data, _ in found}
+        nets, data = {net for net, _ in cells}, {name for _, name in cells}
+        self._row_of = {net: net for net in nets}
+        families = {(family_name(net), name) for net, name in cells}
+        self.of_families = len(families) == len(cells) and len({family for family, _ in families}) < len(nets)
+        if self.of_families:
+            first = {family_name(net): net for net in sorted(nets, key=network_order, reverse=True)}
+            self._row_of = {net: first[family_name(net)] for net in nets}
+        self.networks = sorted(set(self._row_of.values()), key=network_order)
         self.data_sets = sorted(data, key=data_set_order)
         labels = hue.facet_labels
         self.facets = labels if faceted and not hue.by_loss and 1 < len(labels) <= _MOST_FACETS else [""]
@@ -105,10 +128,11 @@ class Cells:
 
     @property
     def rows(self) -> list[str]:
+        names = [family_name(name) if self.of_families else network_name(name) for name in self.networks]
         if len(self.data_sets) == 1 and any(self.facets):  # the columns do not say it
             data = data_set_name(self.data_sets[0])
-            return [" on ".join(filter(None, (network_name(name), data))) for name in self.networks]
-        return [network_name(name) for name in self.networks]
+            return [" on ".join(filter(None, (name, data))) for name in names]
+        return names
 
     @property
     def columns(self) -> list[str]:
@@ -131,7 +155,7 @@ class Cells:
 
     def crowds(self) -> dict[Run, int]:
         """For each run, how many share its panel and look."""
-        looks = {run: (self._places[run], self.hue.group(run), run.cell[2]) for run in self.runs}
+        looks = {run: (self._places[run], self.hue.group(run), self.hue.cell_of[run][2]) for run in self.runs}
         counts: dict[object, int] = {}
         for look in looks.values():
             counts[look] = counts.get(look, 0) + 1
@@ -142,18 +166,24 @@ class Cells:
     ) -> list[list[Panel]]:
         """The panels by row and column, with the traces of their runs; shaded where there is no run."""
         found: dict[Place, list[Trace]] = {}
+        names: dict[Place, str] = {}
         for run in self.runs:
             found.setdefault(self._places[run], []).extend(traces[run])
+            if self.of_families:
+                names[self._places[run]] = network_name(self.hue.cell_of[run][0])
         return [
             [
-                Panel(found.get((i, j), ()), x[j], y[j], shaded=(i, j) not in found)
+                Panel(
+                    found.get((i, j), ()), x[j], y[j], shaded=(i, j) not in found, name=names.get((i, j), "")
+                )
                 for j in range(len(self.columns))
             ]
             for i in range(len(self.networks))
         ]
 
     def _place(self, run: Run) -> Place:
-        row = self.networks.index("" if self.hue.covers(NETWORK) else run.cell[0])
-        column = self.data_sets.index("" if self.hue.covers(DATA) else run.cell[1])
+        net, data, _ = self.hue.cell_of[run]
+        row = self.networks.index(self._row_of["" if self.hue.covers(NETWORK) else net])
+        column = self.data_sets.index("" if self.hue.covers(DATA) else data)
         facet = self.hue.place(run) if len(self.facets) > 1 else 0
         return row, column * len(self.facets) + facet

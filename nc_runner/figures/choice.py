@@ -68,7 +68,8 @@ class Job:
 
     def frame(self, runs: Sequence[Run], view: View) -> Frame | None:
         """What is drawn, or None where no run has a value that could be drawn."""
-        chosen = [run for run in runs if self.loss in (None, run.cell[2]) and self.figure.shows(run)]
+        cells = view.hue.cell_of
+        chosen = [run for run in runs if self.loss in (None, cells[run][2]) and self.figure.shows(run)]
         return self.figure.frame(self.title, chosen, view)
 
 
@@ -152,7 +153,7 @@ def _jobs(figures: Sequence[RunFigure], runs: Sequence[Run], hue: Hue) -> list[J
     result: list[Job] = []
     taken: set[str] = set()
     for figure in figures:
-        losses = {run.cell[2] for run in runs if figure.shows(run)}
+        losses = {hue.cell_of[run][2] for run in runs if figure.shows(run)}
         for loss in sorted(losses, key=loss_order) if figure.separate(hue) else [None]:
             name = figure.name if loss in (None, "mse") else f"{figure.name}_{_file_name(str(loss))}"
             while name.lower() in taken:

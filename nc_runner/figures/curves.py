@@ -20,6 +20,7 @@ from nc_runner.figures.style import GREY, LINE_STYLES
 from nc_runner.figures.summary import terminal_phase_start
 from nc_runner.figures.traces import sample
 from nc_runner.runs.reader import Run
+from nc_runner.runs.rows import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,8 +84,8 @@ class SpectrumFigure(EpochFigure):
     many_lines: ClassVar[bool] = True
 
     def values(self, run: Run) -> tuple[FloatArray, dict[Curve, FloatArray]]:
-        epochs, columns = run.rows["epoch"].to_numpy(np.float64), snr_columns(run.num_classes)
-        return epochs, {Curve(name): run.rows[name].to_numpy(np.float64) for name in columns}
+        columns = columns_of(run.rows)
+        return columns["epoch"], {Curve(name): columns[name] for name in snr_columns(run.num_classes)}
 
     def pen(self, curve: Curve, place: float, look: Look) -> Pen:
         return Pen(ordered_colour(place), width=0.7)

@@ -106,11 +106,9 @@ def draw_flows(flows: Sequence[FlowRun], only: Sequence[str], writer: FigureWrit
 
 def _frames(plan: Plan) -> Iterator[tuple[str, Frame]]:
     """Each figure that has something to show, by name."""
-    for job in plan.jobs:
-        with drawing(plan.sheet):
-            frame = job.frame(plan.runs, plan.view)
-        if frame is not None:
-            yield job.name, frame
+    with drawing(plan.sheet):
+        frames = {job.name: job.frame(plan.runs, plan.view) for job in plan.jobs}
+    yield from ((name, frame) for name, frame in frames.items() if frame is not None)
 
 
 def _in_processes(plan: Plan, writer: FigureWriter, workers: int) -> dict[str, list[Path]] | None:

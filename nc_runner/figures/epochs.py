@@ -18,7 +18,7 @@ from nc_runner.figures.looks import Look
 from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale, log_scale
 from nc_runner.figures.seeds import SeedGroup, members
 from nc_runner.figures.style import GREY, LINE_STYLES, TERMINAL_PHASE_DASHES
-from nc_runner.figures.summary import TERMINAL_ACCURACY, terminal_phase_start
+from nc_runner.figures.summary import TERMINAL_ACCURACY
 from nc_runner.figures.traces import BAND_ALPHA, Trace, end_sample, fitting_scale, sample, thinness
 from nc_runner.runs.reader import Run
 from nc_runner.runs.record import DIVERGED, FAILED, INTERRUPTED, RUNNING
@@ -76,7 +76,7 @@ class EpochFigure(RunFigure):
         if not any(traces.values()):
             return None
         guides = self._guides(cells, traces)
-        behind = {run: [*_start(run, hue, crowds[run]), *guides[run]] for run in runs}
+        behind = {run: [*_start(run, view, crowds[run]), *guides[run]] for run in runs}
         columns = range(len(cells.columns))
         spans = [[t for run in cells.of_data_set(j) for t in traces[run]] for j in columns]
         sharing = [runs if self.y_shared == "all" else cells.of_data_set(j) for j in columns]
@@ -92,7 +92,7 @@ class EpochFigure(RunFigure):
             title=title,
             x_label="epoch",
             y_label=self.y_label,
-            legend=[*self.legend(runs, hue), *self._further_legend(runs, hue)],
+            legend=[*self.legend(runs, hue), *self._further_legend(runs, view)],
             caption="; ".join(filter(None, (self.caption(runs), hue.caption(), _left_out(runs, view)))),
             bar=hue.bar if coloured else None,
         )
@@ -108,7 +108,7 @@ class EpochFigure(RunFigure):
             lone = "." if np.isfinite(values[0]).sum() == 1 else ""  # a line of one point is invisible
             yield Trace(
                 x=x,
-                y=np.median(values, axis=0),
+                y=np.median(values, axis=0) if len(values) > 1 else values[0],
                 colour=pen.colour,
                 style=pen.style,
                 width=pen.width * width,
@@ -121,6 +121,8 @@ class EpochFigure(RunFigure):
     def _joined(self, run: Run, view: View) -> dict[Curve, tuple[FloatArray, FloatArray]]:
         """Each line that can be drawn: the common epochs (T,) and the values of all seeds (S, T) there."""
         single = [self.values(member) for member in members(run)]
+        if len(single) == 1:
+            return self._alone(*single[0], view)
         x = np.array(sorted(set.intersection(*(set(epochs) for epochs, _ in single))))
         x = x[(x >= max(view.first, 1 if view.log_x else 0)) & (x <= view.last)]
         found = {}
@@ -131,6 +133,19 @@ class EpochFigure(RunFigure):
                 values[:, np.isnan(values).any(axis=0)] = np.nan
                 if np.isfinite(values).any():
                     found[curve] = x, values
+        return found
+
+    def _alone(
+        self, epochs: FloatArray, lines: Mapping[Curve, FloatArray], view: View
+    ) -> dict[Curve, tuple[FloatArray, FloatArray]]:
+        """The same for a single run."""
+        shown = (epochs >= max(view.first, 1 if view.log_x else 0)) & (epochs <= view.last)
+        x = epochs[shown]
+        found = {}
+        for curve, raw in lines.items():
+            values = drawable(raw[shown], self.log)
+            if np.isfinite(values).any():
+                found[curve] = x, values[None]
         return found
 
     def _guides(self, cells: Cells, traces: Mapping[Run, Sequence[Trace]]) -> dict[Run, list[Trace]]:
@@ -157,10 +172,10 @@ class EpochFigure(RunFigure):
         level = [replace(guide, background=False) for run in runs for guide in guides[run]]
         return fitting_scale([*(calm or mine or every), *level], self.log)
 
-    def _further_legend(self, runs: Sequence[Run], hue: Hue) -> Iterator[LegendEntry]:
+    def _further_legend(self, runs: Sequence[Run], view: View) -> Iterator[LegendEntry]:
         """The terminal phase, seeds, and ends of runs, where there are any."""
-        if any(terminal_phase_start(run.rows) is not None for run in runs):
-            looks = {hue.look(run)[0] for run in runs}
+        if any(view.start(run) is not None for run in runs):
+            looks = {view.hue.look(run)[0] for run in runs}
             colour = looks.pop() if len(looks) == 1 else GREY
             line = sample(colour, (0.0, TERMINAL_PHASE_DASHES), 0.9)
             yield LegendEntry(line, f"terminal phase ({100 * TERMINAL_ACCURACY:g} % correct)")
@@ -201,12 +216,13 @@ def _guide(value: float, traces: Sequence[Trace]) -> Trace:
     )
 
 
-def _start(run: Run, hue: Hue, crowd: int) -> Iterator[Trace]:
+def _start(run: Run, view: View, crowd: int) -> Iterator[Trace]:
     """A vertical line where the terminal phase starts."""
-    start = terminal_phase_start(run.rows)
+    start = view.start(run)
     if start is None:
         return
     width, alpha = thinness(crowd)
+    hue = view.hue
     yield Trace(
         x=np.array([start, start]),
         y=np.array([-np.inf, np.inf]),

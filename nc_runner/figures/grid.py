@@ -28,7 +28,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from nc_runner.figures.looks import ordered_colour
 from nc_runner.figures.scales import Scale
 from nc_runner.figures.style import GREY
-from nc_runner.figures.traces import Trace
+from nc_runner.figures.traces import Trace, draw_traces, ends_high
 
 LEAST_SIZE = 7.0  # points: smaller letters cannot be read in print
 _EDGE = 0.06  # inches
@@ -64,7 +64,7 @@ class ColourBar:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. ``shaded``: there is nothing to show.
+    """One pair of axes. ``shaded``: there is nothing to show. ``name`` stands inside, in a corner.
 
     ``title`` and ``y_label`` are those of a panel that has some of its own.
     """
@@ -73,6 +73,7 @@ class Panel:
     x: Scale
     y: Scale
     shaded: bool = False
+    name: str = ""
     title: str = ""
     y_label: str = ""
 
@@ -276,8 +277,13 @@ def _draw_traces(axes: Axes, panel: Panel) -> None:
     if panel.shaded:
         axes.set_facecolor("0.965")
         axes.grid(False)
-    for trace in panel.traces:
-        trace.draw(axes, panel.y)
+    draw_traces(axes, panel.traces, panel.y)
+    if panel.name:
+        high = ends_high(panel.traces, panel.y)
+        axes.text(
+            0.97, 0.05 if high else 0.95, panel.name, fontsize=LEAST_SIZE, color=GREY, parse_math=False,
+            ha="right", va="bottom" if high else "top", transform=axes.transAxes,
+        )  # fmt: skip
 
 
 def _draw_inner_legend(axes: Axes, entries: Sequence[LegendEntry]) -> None:

@@ -55,14 +55,17 @@ class Hue:
     def __init__(self, runs: Sequence[Run], key: str | None = None, besides: str | None = None) -> None:
         self.varying = Varying(runs)
         other = self.varying.find(besides) if besides else ""
-        cells = {run.cell for run in runs}
-        among = [self.varying.differing([run for run in runs if run.cell == cell]) for cell in cells]
+        self.cell_of = {run: run.cell for run in runs}  # reading it from the record takes time
+        cells: dict[tuple[str, str, str], list[Run]] = {}
+        for run, cell in self.cell_of.items():
+            cells.setdefault(cell, []).append(run)
+        among = [self.varying.differing(members) for members in cells.values()]
         telling = [name for name in self.varying.telling() if name != other]
         within = [name for name in telling if any(name in differing for differing in among)]
         self.keys = (self.varying.find(key),) if key else tuple(within) or (LOSS,)
         if len(self._identities(runs, self.keys)) > MOST_LABELS and len(self.keys) > 1:
             self.keys = (max(self.keys, key=lambda name: len(self._identities(runs, (name,)))),)
-        losses = sorted({run.cell[2] for run in runs}, key=loss_order)
+        losses = sorted({loss for _, _, loss in cells}, key=loss_order)
         self.by_loss = self.keys == (LOSS,)
         self.losses = () if self.by_loss or len(losses) == 1 else tuple(losses)
         # what tells lines of one colour apart, and is said below the figure
@@ -113,7 +116,7 @@ class Hue:
     def look(self, run: Run) -> Look:
         """Colour and line style of a run."""
         group = self._groups[self.group(run)]
-        return group.colour, self._loss_looks[run.cell[2]][1] if self.losses else group.style
+        return group.colour, self._loss_looks[self.cell_of[run][2]][1] if self.losses else group.style
 
     def legend(self, runs: Sequence[Run], *, styles: bool) -> Iterator[LegendEntry]:
         """What the colours of ``runs`` stand for. ``styles``: line styles belong to the runs, too."""
@@ -126,7 +129,7 @@ class Hue:
                 style = LINE_STYLES[group.style if styled else "solid"]
                 line = sample(group.colour, style) if styled else sample(group.colour, style, width=3.0)
                 yield LegendEntry(line, f"{'' if i else heading}{group.label}")
-        losses = [loss for loss in self.losses if any(run.cell[2] == loss for run in runs)]
+        losses = [loss for loss in self.losses if any(self.cell_of[run][2] == loss for run in runs)]
         if styles and len(losses) > 1:
             for loss in losses:
                 yield LegendEntry(sample(GREY, LINE_STYLES[self._loss_looks[loss][1]]), loss_name(loss))
@@ -146,7 +149,7 @@ class Hue:
         return f"lines of one colour differ in {', '.join(self.unseen)}" if self.unseen else ""
 
     def _group(self, run: Run) -> Hashable:
-        return run.cell[2] if self.by_loss else self.varying.identity(run, self.keys)
+        return self.cell_of[run][2] if self.by_loss else self.varying.identity(run, self.keys)
 
     def _identities(self, runs: Sequence[Run], keys: Sequence[str]) -> set[Hashable]:
         return {self.varying.identity(run, keys) for run in runs}
@@ -155,7 +158,7 @@ class Hue:
         """The groups of runs in the order of the legend, each with its look."""
         if self.by_loss:
             for loss, (colour, style) in self._loss_looks.items():
-                if any(run.cell[2] == loss for run in runs):
+                if any(self.cell_of[run][2] == loss for run in runs):
                     yield loss, _Group(loss_name(loss), loss, colour, style)
             return
         first: dict[Hashable, Run] = {}

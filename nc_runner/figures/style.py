@@ -58,6 +58,16 @@ def _family_and_depth(name: str) -> tuple[str, int, str] | None:
     return match[1], int(match[2]), match[3]
 
 
+def family_name(name: str) -> str:
+    """The family of a network that ships, or its own name.
+
+    >>> family_name("densenet40"), family_name("my_net")
+    ('DenseNet', 'my_net')
+    """
+    known = _family_and_depth(name)
+    return _short(_FAMILIES[known[0]] if known and not known[2] else name)
+
+
 def network_name(name: str) -> str:
     """
     >>> network_name("densenet40"), network_name("my_net")

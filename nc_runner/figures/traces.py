@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 from matplotlib.typing import ColorType, LineStyleType
@@ -15,6 +16,7 @@ from matplotlib.typing import ColorType, LineStyleType
 from nc_runner.figures.scales import FloatArray, Scale, linear_scale, log_scale
 
 BAND_ALPHA = 0.22
+_TOGETHER_FROM = 12  # lines of one look
 _USUAL_WIDTH = 1.2  # points
 _OUTSIDE = 20.0  # axis lengths that a line may leave its panel by: file formats cannot write any number
 
@@ -61,6 +63,39 @@ class Trace:
             mark = end_sample(self.end, self.colour)
             mark.set_data(self.x[last : last + 1], scale.clamp(self.y[last : last + 1]))
             panel.add_artist(mark)
+
+
+def draw_traces(panel: Axes, traces: Sequence[Trace], scale: Scale) -> None:
+    """Draw all ``traces`` into ``panel``: those of one look at once where they are many, which is faster."""
+    alike: dict[tuple[str, float, float, bool], list[Trace]] = {}
+    for trace in traces:
+        if not (trace.marker or trace.end or trace.low is not None):
+            look = (repr(trace.style), trace.width, trace.alpha, trace.background)
+            alike.setdefault(look, []).append(trace)
+    together = {id(trace) for group in alike.values() if len(group) >= _TOGETHER_FROM for trace in group}
+    for trace in traces:
+        if id(trace) not in together:
+            trace.draw(panel, scale)
+    for (_, width, alpha, background), group in alike.items():
+        if len(group) >= _TOGETHER_FROM:
+            lines = [np.column_stack((t.x, scale.clamp(t.y, _OUTSIDE))) for t in group]
+            panel.add_collection(
+                LineCollection(
+                    lines, colors=[t.colour for t in group], linestyles=[group[0].style],
+                    linewidths=width * thickness(), alpha=alpha, zorder=1.5 if background else 2.0,
+                ),
+                autolim=False,
+            )  # fmt: skip
+
+
+def ends_high(traces: Sequence[Trace], scale: Scale) -> bool:
+    """Whether lines end in the upper part of a panel, so that its lower right corner is rather free."""
+    ends = [t.y[np.isfinite(t.y)][-1] for t in traces if not t.background and np.isfinite(t.y).any()]
+    if not ends:
+        return False
+    low, high, end = scale.low, scale.high, float(np.median(ends))
+    place = np.log(end / low) / np.log(high / low) if scale.log else (end - low) / (high - low)
+    return bool(place > 0.55)
 
 
 def thickness() -> float:
