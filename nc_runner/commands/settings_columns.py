@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nc_runner.commands.grid import Column, printable
+from nc_runner.runs.groups import Cell
 from nc_runner.runs.reader import Record
-from nc_runner.runs.varying import CELL, Cell, Varying
+from nc_runner.runs.varying import CELL, Varying, is_number
 
 SEED = "seed"
 _SAID_BESIDE = "epochs"  # the column epoch has it, as in 12/350
@@ -29,9 +30,7 @@ class SettingsColumns:
         self._cell = [key for key in cell if any(varying.differing(group, (key,)) for group in groups)]
         others = [key for key in varying.telling() if key != _SAID_BESIDE]
         self.keys = [*self._cell, SEED, *others] if records else []
-        self._numbers = {
-            key: all(_is_number(varying.value(one, key)) for one in records) for key in self.keys
-        }
+        self._numbers = {key: all(_numeric(varying.value(one, key)) for one in records) for key in self.keys}
 
     def columns(self, beside: int) -> list[Column]:
         """The columns. Where space is short, most give way before ``beside`` others, the last one first."""
@@ -63,5 +62,5 @@ def settings_data(varying: Varying, record: Record | None) -> Mapping[str, Cell]
     return cell | {key: varying.value(record, key) for key in varying.keys}
 
 
-def _is_number(value: Cell) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+def _numeric(value: Cell) -> bool:
+    return value is None or is_number(value)

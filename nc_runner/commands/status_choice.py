@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from pathlib import Path
 from typing import TypeAlias
 
+from nc_runner.commands.settings_columns import SEED
 from nc_runner.config.values import nearest
 from nc_runner.errors import ConfigError
+from nc_runner.runs.groups import Cell
 from nc_runner.runs.reader import Record
 from nc_runner.runs.record import RUNNING
-from nc_runner.runs.varying import CELL, Cell, Varying
+from nc_runner.runs.varying import CELL, Varying, sort_key
 from nc_runner.status import STATES, Overview, RunStatus
 
 _Key: TypeAlias = "float | str | None"
@@ -29,16 +31,15 @@ _COLUMNS: dict[str, Callable[[RunStatus], _Key]] = {
 
 @dataclass(frozen=True)
 class Listing:
-    """The ``runs`` to be listed of an ``overview``. ``sorted``: not in the order of their folders."""
+    """The ``runs`` to be listed of an ``overview``.
+
+    Those of a folder are in the order of the settings in which they differ; ``sorted``: in another order.
+    """
 
     overview: Overview
     runs: list[RunStatus]
+    varying: Varying  # of all runs: what the listed ones have in common among these is told, too
     sorted: bool = False
-
-    @cached_property
-    def varying(self) -> Varying:
-        """In what all runs differ: what the listed ones have in common among these is told, too."""
-        return Varying(self.records(self.overview.runs))
 
     @staticmethod
     def records(runs: Sequence[RunStatus]) -> list[Record]:
@@ -58,16 +59,15 @@ class Choice:
 
     def of(self, overview: Overview) -> Listing:
         """The chosen runs. Raises ConfigError where no run has the setting to sort by."""
-        listing = Listing(
-            overview, [run for run in overview.runs if not self.states or run.state in self.states]
-        )
+        runs = [run for run in overview.runs if not self.states or run.state in self.states]
+        listing = Listing(overview, runs, Varying(Listing.records(overview.runs)))
         if self.sort is None:
-            return listing
+            return replace(listing, runs=_by_settings(listing))
         name = self.sort.removeprefix("-")
         key = _COLUMNS.get(_ALIASES.get(name.lower(), name.lower())) or self._setting(name, listing)
         keyed = [(key(run), run) for run in listing.runs]
         known = [(value, run) for value, run in keyed if value is not None]
-        known.sort(key=lambda pair: _order(pair[0]), reverse=self.sort.startswith("-"))
+        known.sort(key=lambda pair: sort_key(pair[0]), reverse=self.sort.startswith("-"))
         unknown = [run for value, run in keyed if value is None]
         return replace(listing, runs=[*(run for _, run in known), *unknown], sorted=True)
 
@@ -103,14 +103,22 @@ def states_of(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(chosen)
 
 
+def _by_settings(listing: Listing) -> list[RunStatus]:
+    """Folders as they come, the runs of each by what varies and then by their seed."""
+    varying = listing.varying
+    keys = [*varying.telling(), SEED]
+    places: dict[Path, int] = {}
+
+    def order(run: RunStatus) -> tuple[int, bool, list[tuple[bool, float, str]]]:
+        place = places.setdefault(run.folder.parent, len(places))
+        if run.record is None:
+            return place, True, []
+        return place, False, [sort_key(varying.value(run.record, key)) for key in keys]
+
+    return sorted(listing.runs, key=order)
+
+
 def _hint(message: str) -> str:
     """What the message about an unknown setting guesses."""
     found = re.search(r"; did you mean .*\?", message)
     return found[0] if found else ""
-
-
-def _order(value: Cell) -> tuple[int, float, str]:
-    """Numbers first, by size; then what is text."""
-    if isinstance(value, (int, float)):
-        return 0, value, ""
-    return 1, 0.0, str(value)

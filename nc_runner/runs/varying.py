@@ -5,21 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeGuard
 
 from nc_runner.config.validation import known_settings, shown
 from nc_runner.config.values import nearest
 from nc_runner.errors import ConfigError
+from nc_runner.runs.groups import ABSENT, NOTHING, TARGET, Cell, GroupReader, Part, plain
 from nc_runner.runs.reader import Record
-from nc_runner.runs.settings import completed, passive_settings
-
-Cell: TypeAlias = "str | int | float | bool | None"  # a setting as a table has it
+from nc_runner.runs.settings import passive_settings
 
 # What every run has; tables have columns of their own for these.
 CELL = {"loss.name": "loss", "net.name": "net", "data.name": "data", "seed": "seed"}
-_TARGET = "._target_"
-
-_Part: TypeAlias = "dict[str, tuple[Any, Hashable]]"  # of one group, by dotted key: value, and what it equals
 
 
 class Varying:
@@ -31,7 +27,7 @@ class Varying:
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
-        read = _Reader()
+        read = GroupReader()
         self._settings = {record: read.settings(record) for record in records}
         self._groups = read.groups(self._settings.values())
         self._passive = passive_settings()
@@ -49,13 +45,13 @@ class Varying:
 
     def differing(self, records: Sequence[Record], among: Iterable[str] | None = None) -> list[str]:
         """Those of the keys (``among``; all that vary by default) in which these ``records`` differ."""
-        parts: dict[str, list[_Part]] = {}
+        parts: dict[str, list[Part]] = {}
         found = []
         for key in self.keys if among is None else among:
             top = _top(key)
             if top not in parts:
                 parts[top] = self._different_parts(records, top)
-            if len({part.get(key, _ABSENT)[1] for part in parts[top]}) > 1:
+            if len({part.get(key, ABSENT)[1] for part in parts[top]}) > 1:
                 found.append(key)
         return found
 
@@ -105,15 +101,15 @@ class Varying:
         )
 
     def _entry(self, record: Record, key: str) -> tuple[Any, Hashable]:
-        return self._settings[record].get(_top(key), _NOTHING).get(key, _ABSENT)
+        return self._settings[record].get(_top(key), NOTHING).get(key, ABSENT)
 
     def _entries(self, key: str) -> list[tuple[Any, Hashable]]:
         """What all records have of a setting, for each different group once."""
-        return [part.get(key, _ABSENT) for part in self._groups.get(_top(key), [_NOTHING])]
+        return [part.get(key, ABSENT) for part in self._groups.get(_top(key), [NOTHING])]
 
-    def _different_parts(self, records: Iterable[Record], top: str) -> list[_Part]:
+    def _different_parts(self, records: Iterable[Record], top: str) -> list[Part]:
         """What the records have of a group: equal ones once, of a thousand records too."""
-        parts = (self._settings[record].get(top, _NOTHING) for record in records)
+        parts = (self._settings[record].get(top, NOTHING) for record in records)
         return list({id(part): part for part in parts}.values())
 
     def _all_keys(self) -> list[str]:
@@ -125,7 +121,7 @@ class Varying:
         for key in keys:
             if len({typed for _, typed in self._entries(key)}) > 1:
                 name = key.replace("_target_", "name")
-                if not (key.endswith(_TARGET) and self._follows(key, name)):
+                if not (key.endswith(TARGET) and self._follows(key, name)):
                     yield key
 
     def _follows(self, key: str, name: str) -> bool:
@@ -153,101 +149,19 @@ def texts(values: Mapping[Hashable, Any]) -> dict[Hashable, str]:
     return found
 
 
-def plain(value: Any) -> Cell:
-    """A plain value: a list, or what is nested, as it is written on the command line."""
-    return value if value is None or isinstance(value, (str, int, float)) else shown(value)
-
-
-class _Reader:
-    """Reads the settings of records by group, and completes those that lack some.
-
-    Equal groups are one object, and whether records of a shape lack something is found out once: of
-    thousands of records most groups are equal.
-    """
-
-    def __init__(self) -> None:
-        self._parts: dict[tuple[str, type, Any], _Part] = {}
-        self._shapes: dict[int, Hashable] = {}  # of each part, by its id
-        self._met: dict[tuple[str, int], tuple[Any, _Part]] = {}  # groups that records share, by their id
-        self._whole: set[Hashable] = set()
-
-    def settings(self, record: Record) -> dict[str, _Part]:
-        found = self._read(record.settings)
-        shape = tuple(self._shapes[id(part)] for part in found.values())
-        if shape in self._whole:
-            return found
-        whole = self._read(completed(record.settings, passive=False))
-        if all(whole.get(top) is part for top, part in found.items()) and len(whole) == len(found):
-            self._whole.add(shape)
-        return whole
-
-    def groups(self, read: Iterable[Mapping[str, _Part]]) -> dict[str, list[_Part]]:
-        """All that records have of each group, equal ones once; an empty one where a record lacks it."""
-        present: set[int] = set()
-        tops: set[tuple[str, ...]] = set()
-        for settings in read:
-            present.update(map(id, settings.values()))
-            tops.add(tuple(settings))
-        found: dict[str, list[_Part]] = {top: [] for names in tops for top in names}
-        for (top, *_), part in self._parts.items():
-            if id(part) in present:
-                found[top].append(part)
-        for top, parts in found.items():
-            if any(top not in names for names in tops):
-                parts.append(_NOTHING)
-        return found
-
-    def _read(self, settings: Mapping[str, Any]) -> dict[str, _Part]:
-        return {top: part for top, value in settings.items() if (part := self._part(top, value))}
-
-    def _part(self, top: str, value: Any) -> _Part:
-        nested = isinstance(value, (dict, list))
-        if nested:
-            met = self._met.get((top, id(value)))
-            if met is not None and met[0] is value:
-                return met[1]
-        content = repr(value) if nested else value
-        known = self._parts.get((top, type(value), content))
-        if known is None:
-            known = {key: (inner, _typed(inner)) for key, inner in _flat({top: value})}
-            self._parts[top, type(value), content] = known
-            targets = (str(value) for key, (value, _) in known.items() if key.endswith(_TARGET))
-            self._shapes[id(known)] = (*known, *targets)
-        if nested:
-            self._met[top, id(value)] = value, known
-        return known
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _typed(value: Any) -> Hashable:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return "number" if number else type(value).__name__, plain(value)  # 1 == True, but not here
-
-
-_NOTHING: _Part = {}
-_ABSENT = (None, _typed(None))
-
-
 def _top(key: str) -> str:
     return key.partition(".")[0]
 
 
 def _namesakes(key: str) -> list[str]:
     """The keys by which the group of a setting is chosen."""
-    names = [f"{_top(key)}{ending}" for ending in (".name", _TARGET)]
+    names = [f"{_top(key)}{ending}" for ending in (".name", TARGET)]
     return [] if key in names else names
 
 
 def _spoken(key: str) -> str:
     """``optimizer._target_`` is called ``optimizer``."""
-    return key.removesuffix(_TARGET)
+    return key.removesuffix(TARGET)
 
 
 def _endings(key: str) -> Iterator[str]:

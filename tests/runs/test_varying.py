@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nc_runner.errors import ConfigError
+from nc_runner.runs import groups
 from nc_runner.runs.reader import Record
+from nc_runner.runs.settings import completed
 from nc_runner.runs.varying import Varying
 
 PLAIN = settings_of().model_dump(mode="json", by_alias=True)
@@ -79,6 +81,26 @@ def test_records_of_several_shapes_are_completed_and_only_their_own_differences_
     assert varying.keys == ("momentum",)
     assert [varying.text(one, "momentum") for one in records] == ["0.9", "0.9", "0.5", "true"]
     assert varying.differing(records[:2]) == []
+
+
+def test_thousands_of_older_records_are_completed_as_one_is(monkeypatch):
+    """What records of a shape lack is found out once; not where older names hold values."""
+
+    def older(seed, own):
+        one = record(seed=seed, lr=0.1 * seed)
+        del one.settings["head"], one.settings["lr_warmup_epochs"], one.settings["data"]["imbalance"]
+        one.settings["analysis"]["own"] = one.settings["analysis"].pop("custom")
+        one.settings["analysis"]["own"] |= own
+        return one
+
+    calls = []
+    monkeypatch.setattr(groups, "completed", lambda *a, **k: calls.append(a) or completed(*a, **k))
+    plain = [older(seed, {}) for seed in range(1, 60)]
+    varying = Varying([*plain, record(seed=1, lr=0.1)])
+    assert varying.keys == ("lr",)
+    assert len(calls) == 2
+    named = [older(1, {"a": path}) for path in ("my.x", "my.y")]
+    assert [Varying([*plain, *named]).value(one, "analysis.custom.a") for one in named] == ["my.x", "my.y"]
 
 
 def test_a_key_that_no_command_line_gives_does_no_harm():
