@@ -49,7 +49,7 @@ def main() -> None:
     x = trainer.dataset.normalise(images.images, channels_last=True)
     model = trainer.network.model.eval()
     beside("ResNet8", norms(deepfool(model, x)), by_foolbox(model, x))
-    linear = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 10))
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 10)).eval()
     beside("a linear network", norms(deepfool(linear, x)), by_foolbox(linear, x))
     ours, exact = norms(deepfool(linear, x)), distances(linear, x)
     print(f"a linear network, exact: norms / {1 + OVERSHOOT} differ from the distance by at most "
