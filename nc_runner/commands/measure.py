@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--out", type=Path, metavar="FOLDER",
         help="also write a run folder, a row for each source, for nc-plot and nc-status; epochs are the last "
-        "numbers in the sources' names, where these rise, else 1, 2, ...",
+        "numbers in the sources' names, where all differ, else 1, 2, ...",
     )  # fmt: skip
     output.add_argument(
         "--overwrite", action="store_true", help="replace what an earlier nc-measure wrote to --out"

@@ -116,7 +116,7 @@ def write_folder(folder: Path, series: Series, ridge: str | None, *, overwrite: 
     further = [name for name in row if name in (*WIDER_COLUMNS, *ASKED_COLUMNS)] + custom
     of_run = first.task.source.settings.get("analysis", {}).get("ridge")
     ridge_of_rows = number_or_name(ridge or of_run or "objective")
-    source = replace(first.task.source, epochs=series.epochs[-1])
+    source = replace(first.task.source, epochs=series.tasks[-1][0])
     with MeasuredFolder(
         folder, source, further, custom=custom, ridge=ridge_of_rows, overwrite=overwrite
     ) as written:

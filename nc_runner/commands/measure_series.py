@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -33,16 +32,19 @@ class Measured:
         return row if self.task.epoch is None else {**row, "epoch": self.epoch}
 
 
-def with_epochs(tasks: Sequence[Task]) -> list[int]:
-    """The epochs of a series: those of its sources where they rise, else 1, 2, ..."""
-    epochs = [task.epoch for task in tasks]
-    known = [epoch for epoch in epochs if epoch is not None]
-    rising = len(known) == len(epochs) and all(a < b for a, b in itertools.pairwise(known))
-    return known if rising else list(range(1, len(tasks) + 1))
+def with_epochs(tasks: Sequence[Task]) -> list[tuple[int, Task]]:
+    """The tasks of a series with their epochs: in the order of these where all differ, else 1, 2, ...
+
+    A shell lists epoch-10.pt before epoch-5.pt.
+    """
+    known = [(task.epoch, task) for task in tasks if task.epoch is not None]
+    if len({epoch for epoch, _ in known}) == len(tasks):
+        return sorted(known, key=lambda one: one[0])
+    return list(enumerate(tasks, start=1))
 
 
 class Series:
-    """``tasks``, of which those that are ``done`` have a row.
+    """``tasks`` with their epochs, of which those that are ``done`` have a row.
 
     Attributes:
         failed: labels of the sources that could not be measured.
@@ -50,8 +52,7 @@ class Series:
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self.tasks = tasks
-        self.epochs = with_epochs(tasks)
+        self.tasks = with_epochs(tasks)
         self.done: list[Measured] = []
         self.failed: list[str] = []
         self.ended: BaseException | None = None
@@ -59,7 +60,7 @@ class Series:
     def measure(self) -> None:
         """Measure all; say at once which cannot be measured. Raises only what ends a single source."""
         with _sigterm_raises():
-            for task, epoch in zip(self.tasks, self.epochs, strict=True):
+            for epoch, task in self.tasks:
                 try:
                     self.done.append(Measured(task, epoch, task.measure()))
                 except NCRunnerError as error:

@@ -66,9 +66,7 @@ class Sources:
         self.metrics = chosen.metrics[0] if len(chosen.metrics) == 1 else chosen.metrics
         self.batch_size = chosen.batch_size or BATCH_SIZE
         self.ridge = None if chosen.ridge is None else number_or_name(chosen.ridge)
-        self._plan(
-            chosen_columns(self.metrics, test=True, ood=True)
-        )  # what no source can satisfy is an error
+        self._plan(chosen_columns(self.metrics, test=True, ood=True))  # raises for what none can satisfy
 
     def tasks(self, sources: Sequence[str]) -> list[Task]:
         """One for each source, each of a run's chosen epochs, and each file of a model's weights."""
@@ -116,7 +114,8 @@ class Sources:
         def carry_out(weights: Path | None) -> Measurement:
             if weights is not None:
                 load_weights_file(model, weights)
-            return self._measured(model, self.dataset, loss_of(loss), self._batchnorm(self.dataset))
+            measured = self._measured(model, self.dataset, loss_of(loss), self._batchnorm(self.dataset))
+            return replace(measured, cautions=(*measured.cautions, *self._normalisation()))
 
         if not self.chosen.weights:
             if name.startswith(("torchvision:", "timm:")):
@@ -125,6 +124,16 @@ class Sources:
         return [
             Task(file.name, source, _last_number(file), partial(carry_out, file))
             for file in self.chosen.weights
+        ]
+
+    def _normalisation(self) -> list[str]:
+        """What to beware of where the command line does not say how images are normalised."""
+        if {"data.mean", "data.std"} <= {setting.partition("=")[0] for setting in self.settings}:
+            return []
+        mean, std = (",".join(f"{x:.4g}" for x in per) for per in (self.dataset.mean, self.dataset.std))
+        return [
+            f"images are normalised with data.mean=[{mean}] data.std=[{std}]; if the model was trained with "
+            "others, give those"
         ]
 
     def _of_run(self, folder: Path) -> list[Task]:

@@ -104,12 +104,18 @@ def test_a_model_with_weights_and_a_series_of_them(in_folder, capsys):
     for epoch in (2, 10):
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
         torch.save(model.state_dict(), f"epoch-{epoch}.pt")
-    weights = ("--weights", "epoch-2.pt", "epoch-10.pt")
+    weights = ("--weights", "epoch-10.pt", "epoch-2.pt")  # as a shell sorts epoch-*.pt
     assert command("--model", "model.py:make", *weights, "data=digits", "--out", "mine", "--loss", "mse") == 0
     captured = capsys.readouterr()
     assert "epoch-10.pt" in captured.out
     run = read_run(in_folder / "mine")
     assert run.rows["epoch"].tolist() == [2, 10]
+    (told,) = [line for line in captured.err.splitlines() if "normalised" in line]
+    assert "with data.mean=[0.3052] data.std=[0.3749]; if the model" in told
+    assert told.endswith("(2 of 2 sources)")
+    given = ("data.mean=[0]", "data.std=[1]")
+    assert command("--model", "model.py:make", *weights, "data=digits", *given, "--csv") == 0
+    assert "normalised" not in capsys.readouterr().err
     assert run.cell == ("make", "digits", "mse")
 
 
