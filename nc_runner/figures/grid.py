@@ -10,27 +10,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from nc_runner.figures.looks import ordered_colour
+from nc_runner.figures.colour_bar import ColourBar, draw_bar
+from nc_runner.figures.letters import LEAST_SIZE, fitting, points_of
 from nc_runner.figures.scales import Scale
 from nc_runner.figures.style import GREY
 from nc_runner.figures.traces import Trace, draw_traces, ends_high
 
-LEAST_SIZE = 7.0  # points: smaller letters cannot be read in print
 _EDGE = 0.06  # inches
 _AROUND = 0.85  # inches of height that titles, tick labels and the label of the x axes take
 _BESIDE = 0.75  # inches of width that the y axis and the names of rows take
@@ -39,7 +34,6 @@ _BAR = 0.5  # inches of height that a scale of colours takes
 _LEAST_APART = 2.2  # inches of width of a panel that has a title and an axis of its own
 _ROOM_APART = 0.8  # of that width, which the title may take
 _OWN_TEXTS = 0.3  # inches that the title and tick labels of a panel take, where each has some
-_LETTER = 0.58  # mean width of a letter, in font sizes
 _MOST_DETAILED = 9  # panels: with more, minor ticks would take most of the time
 
 
@@ -50,16 +44,6 @@ class LegendEntry:
     artist: Artist
     label: str
     math: bool = False
-
-
-@dataclass(frozen=True)
-class ColourBar:
-    """A scale of colours for a number called ``label``, from ``low`` to ``high``; ``scale`` has the ticks."""
-
-    label: str
-    low: float
-    high: float
-    scale: Scale
 
 
 @dataclass(frozen=True)
@@ -122,7 +106,7 @@ class Frame:
         self._set_scales(axes)
         self._write(above, axes, (width, panel_width, panel_height))
         if self.bar is not None:
-            _draw_bar(above, axes, self.bar)
+            draw_bar(above, list(chain(*axes)), self.bar)
         self._lay_out(figure, axes)
         for row, panels in zip(axes, self.panels, strict=True):
             for one, panel in zip(row, panels, strict=True):
@@ -166,31 +150,31 @@ class Frame:
     ) -> None:
         """Titles and labels; names from disk are no mathematics, and smaller where they are long."""
         width, panel_width, panel_height = size
-        text, points = _fitting(self.title, width, _points("figure.titlesize"))
+        text, points = fitting(self.title, width, points_of("figure.titlesize"))
         figure.suptitle(text, fontsize=points, parse_math=False)
         if self.bar is None:
-            figure.supxlabel(self.x_label, fontsize=_points("figure.labelsize"))
+            figure.supxlabel(self.x_label, fontsize=points_of("figure.labelsize"))
         for one in (
             axes[-1] if self.bar else ()
         ):  # the scale of colours stands between them and a common label
-            one.set_xlabel(self.x_label, fontsize=_points("figure.labelsize"), labelpad=1.5)
-        figure.supylabel(self.y_label, fontsize=_points("figure.labelsize"))
-        size_of_names = _points("axes.titlesize")
+            one.set_xlabel(self.x_label, fontsize=points_of("figure.labelsize"), labelpad=1.5)
+        figure.supylabel(self.y_label, fontsize=points_of("figure.labelsize"))
+        size_of_names = points_of("axes.titlesize")
         if self.apart:
             for one, panel in zip(chain(*axes), chain(*self.panels), strict=True):
-                text, points = _fitting(panel.title, _ROOM_APART * panel_width, size_of_names)
+                text, points = fitting(panel.title, _ROOM_APART * panel_width, size_of_names)
                 one.set_title(text, fontsize=points, parse_math=False)
                 letters = re.sub(r"\\[A-Za-z]+|[{}$^_\\]", "", panel.y_label)  # without commands of mathtext
-                _, points = _fitting(letters, panel_height, size_of_names - 1)
+                _, points = fitting(letters, panel_height, size_of_names - 1)
                 one.set_ylabel(panel.y_label, fontsize=max(LEAST_SIZE, points), labelpad=1.5)
             return
         alone = len(self.rows) == len(self.columns) == 1
         names = [self.joint.join(filter(None, (*self.rows, *self.columns)))] if alone else self.columns
         for one, name in zip(axes[0], names, strict=True):
-            text, points = _fitting(name, panel_width, size_of_names)
+            text, points = fitting(name, panel_width, size_of_names)
             one.set_title(text, fontsize=points, parse_math=False)
         for row, name in () if alone else zip(axes, self.rows, strict=True):
-            text, points = _fitting(name, panel_height, size_of_names)
+            text, points = fitting(name, panel_height, size_of_names)
             row[-1].annotate(
                 text,
                 (1.0, 0.5),
@@ -205,7 +189,7 @@ class Frame:
 
     def _draw_legend(self, figure: SubFigure, width: float) -> Legend:
         """The legend in as few lines as fit ``width`` inches, with the caption above it."""
-        caption, points = _fitting(self.caption, width, _points("legend.title_fontsize"))
+        caption, points = fitting(self.caption, width, points_of("legend.title_fontsize"))
         for columns in range(max(1, len(self.legend)), 0, -1):
             box = figure.legend(
                 [entry.artist for entry in self.legend],
@@ -290,7 +274,7 @@ def _draw_inner_legend(axes: Axes, entries: Sequence[LegendEntry]) -> None:
     box = axes.legend(
         [entry.artist for entry in entries],
         [f"\N{ZERO WIDTH SPACE}{entry.label}" for entry in entries],
-        fontsize=max(LEAST_SIZE, _points("legend.fontsize") - 0.5),
+        fontsize=max(LEAST_SIZE, points_of("legend.fontsize") - 0.5),
         framealpha=0.75,
         edgecolor="none",
         handlelength=1.8,
@@ -299,38 +283,3 @@ def _draw_inner_legend(axes: Axes, entries: Sequence[LegendEntry]) -> None:
     )
     for text, entry in zip(box.get_texts(), entries, strict=True):
         text.set(text=entry.label, parse_math=entry.math)
-
-
-def _draw_bar(figure: SubFigure, axes: Sequence[Sequence[Axes]], bar: ColourBar) -> None:
-    """The scale of colours below all panels."""
-    colours = ListedColormap([ordered_colour(place) for place in np.linspace(0.0, 1.0, 128)])
-    norm = (LogNorm if bar.scale.log else Normalize)(bar.low, bar.high)
-    ticks = dict(zip(bar.scale.ticks, bar.scale.labels, strict=True))
-    shown = {tick: label for tick, label in ticks.items() if bar.low <= tick <= bar.high}
-    drawn = figure.colorbar(
-        ScalarMappable(norm, colours),
-        ax=list(chain(*axes)),
-        location="bottom",
-        shrink=0.6,
-        aspect=45,
-        pad=0.02,
-    )
-    drawn.minorticks_off()
-    drawn.set_ticks(list(shown), labels=list(shown.values()))
-    drawn.ax.set_title(bar.label, fontsize=_points("legend.fontsize"), pad=2.0, parse_math=False)
-    drawn.outline.set_linewidth(0.4)
-
-
-def _points(setting: str) -> float:
-    """The size of a font in points; one that is ``None`` or relative is that of matplotlib's default."""
-    settings: dict[Any, Any] = matplotlib.rcParams
-    return float(FontProperties(size=settings[setting]).get_size_in_points())
-
-
-def _fitting(text: str, room: float, size: float) -> tuple[str, float]:
-    """``text`` in a size, at most ``size``, in which it is about ``room`` inches long; cut where none is."""
-    fits = room * 72 / (_LETTER * max(len(text), 1))
-    if fits >= min(size, LEAST_SIZE):
-        return text, min(size, max(fits, LEAST_SIZE))
-    letters = max(4, int(room * 72 / (_LETTER * LEAST_SIZE)))
-    return f"{text[: letters - 1]}…" if len(text) > letters else text, min(size, LEAST_SIZE)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from matplotlib.typing import ColorType
 
-from nc_runner.figures.grid import ColourBar, LegendEntry
+from nc_runner.figures.colour_bar import ColourBar
+from nc_runner.figures.grid import LegendEntry
 from nc_runner.figures.looks import Look, loss_looks, ordered_colour, palette
 from nc_runner.figures.number_line import NumberLine
 from nc_runner.figures.style import (
