@@ -2,7 +2,8 @@
 
     python scripts/bench.py [PART ...] [--json FILE] [--quick] [--threads N] [--device DEVICE]
 
-Parts: metrics, analysis, train, memory, pipeline, start, scale (these by default), features_file, fidelity.
+Parts: metrics, analysis, train, memory, pipeline, start, scale (these by default), plot, features_file,
+fidelity.
 Each ends with a table of measured values and their targets. docs/benchmarks.md describes how they are
 measured. Times are medians of at least five rounds in which all ways take turns; run nothing else on the
 machine meanwhile.
@@ -32,8 +33,8 @@ import nc_runner
 from nc_runner.distributed.torchrun import place
 from nc_runner.training.devices import choose_device, device_name, keep_freed_memory
 
-PARTS = ("metrics", "analysis", "train", "memory", "pipeline", "start", "scale", "features_file", "fidelity")
-DEFAULT = PARTS[:7]
+DEFAULT = ("metrics", "analysis", "train", "memory", "pipeline", "start", "scale")
+PARTS = (*DEFAULT, "plot", "features_file", "fidelity")
 
 
 def main() -> int:

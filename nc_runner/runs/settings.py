@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -36,8 +37,7 @@ def completed(settings: Mapping[str, Any], *, passive: bool = True) -> dict[str,
 
     ``passive``: complete those too that cannot change a run's numbers.
     """
-    known = {key: field for key, field in leaves() if passive or not _extra(field).get("passive")}
-    content = _renamed(settings)
+    known, content = _known(passive), _renamed(settings)
     while any(_fill(content, path, known) for path in list(_missing(content))):
         pass  # ends: one more is there in each round, and what is filled is not missing again
     return content
@@ -46,6 +46,12 @@ def completed(settings: Mapping[str, Any], *, passive: bool = True) -> dict[str,
 def passive_settings() -> set[str]:
     """The dotted keys of the settings that cannot change a run's numbers."""
     return {key for key, field in leaves() if _extra(field).get("passive")}
+
+
+@cache
+def _known(passive: bool) -> Mapping[str, FieldInfo]:
+    """The fields of all settings by dotted key, without those that are passive or with them: constants."""
+    return {key: field for key, field in leaves() if passive or not _extra(field).get("passive")}
 
 
 def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:

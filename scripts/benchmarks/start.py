@@ -1,4 +1,4 @@
-"""How long the commands take to start, to draw, and to skip what is finished: each in a new process."""
+"""How long the commands take to start, and to skip what is finished: each in a new process."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 
-from benchmarks.common import Bench, Finding, Times, medians, settings_of
+from benchmarks.common import Bench, Finding, Times, medians
 from nc_runner.commands.hydra_app.compose import compose, session, sweep_jobs
 from nc_runner.config.identity import folder_name, identity
 from nc_runner.config.schema import Config
@@ -34,7 +33,6 @@ SMALL_SWEEP = ("experiment=paper_lr", "net=vgg,resnet,densenet")
 def run(bench: Bench) -> Iterator[Finding]:
     yield from commands(bench)
     yield from one_epoch(bench)
-    yield plots(bench)
     yield finished_sweep(bench)
 
 
@@ -85,19 +83,6 @@ def one_epoch(bench: Bench) -> Iterator[Finding]:
             median(ours - other for ours, other in zip(whole, times[name], strict=True)), "s", at_most=limit,
             note=f"{median(whole):.2f} s less {median(times[name]):.2f} s", seconds=medians(times),
         )  # fmt: skip
-
-
-def plots(bench: Bench) -> Finding:
-    epochs = 100 if bench.quick else 350
-    cells = product(("mse", "ce"), ("resnet8", "vgg6", "densenet10"), ("digits", "fashionmnist"), range(3))
-    with tempfile.TemporaryDirectory() as folder:
-        for loss, net, data, seed in list(cells)[:30]:
-            config = settings_of(
-                f"loss={loss}", f"net={net}", f"data={data}", f"seed={seed}", f"epochs={epochs}"
-            )
-            write_run(Path(folder, "outputs", folder_name(config)), config, epochs)
-        times = [seconds([*NC_PLOT, "outputs"], Path(folder)) for _ in range(1 if bench.quick else 5)]
-    return Finding(f"nc-plot, 30 runs of {epochs} rows, PNG and PDF", median(times), "s", at_most=12)
 
 
 def finished_sweep(bench: Bench) -> Finding:

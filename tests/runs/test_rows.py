@@ -60,7 +60,7 @@ def assert_agree(header, body):
     return True
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(tables() | st.binary(max_size=60).map(lambda content: b"\n" + content))
 @example(b"")
 @example(b"\n")
@@ -75,7 +75,7 @@ def test_the_two_ways_agree_on_any_table(body):
     assert_agree(["epoch"], body)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(any_bits, numerals), min_size=1, max_size=20))
 def test_whole_rows_are_read_at_once_to_the_last_bit(values):
     lines = [f"\n{epoch},{number!r},{text}" for epoch, (number, text) in enumerate(values)]
