@@ -30,7 +30,7 @@ def blocks(word):
 def commands(page):
     """The arguments of each nc-run of a page's shell blocks, except those of sweeps."""
     for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
-        for line in block.splitlines():
+        for line in block.replace("\\\n", " ").splitlines():  # a line may go on after a backslash
             words = shlex.split(line, comments=True)
             start = next((i + 1 for i, word in enumerate(words) if word in ("nc-run", "nc_runner")), None)
             if start is not None and not {"-m", "--config-dir"} & set(words[start:]):

@@ -19,7 +19,8 @@ from nc_runner.runs.record import RUN_FILE
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nc_runner.commands.status_choice import Choice, Listing
+    from nc_runner.commands.status_choice import Listing
+    from nc_runner.status import Overview
 
 PROGRAM = "nc-status"
 _SECONDS = 2.0  # between two looks
@@ -30,9 +31,16 @@ class _Command:
     """What the command line asks for. ``folders``: whole paths of runs; ``for_machines``: JSON."""
 
     paths: list[Path]
-    choice: Choice
+    states: tuple[str, ...]
+    sort: str | None
     folders: bool
     for_machines: bool
+
+    def chosen(self, overview: Overview) -> Listing:
+        """The runs that are to be listed. Raises ConfigError for an unknown key to sort by."""
+        from nc_runner.commands.status_choice import Choice  # here: it takes longer than an error should
+
+        return Choice(self.states, self.sort).of(overview)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,11 +113,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     given = parser().parse_args(_unmistakable(arguments))
-    from nc_runner.commands.status_choice import Choice, states_of
-
-    choice = Choice(states_of(given.state), given.sort)
-    command = _Command(given.runs, choice, given.folders, given.json)
+    states = _states(given.state) if given.state else ()
+    command = _Command(given.runs, states, given.sort, given.folders, given.json)
     return _once(command) if given.watch is None else _watch(command, given.watch)
+
+
+def _states(words: Sequence[str]) -> tuple[str, ...]:
+    from nc_runner.commands.status_choice import states_of
+
+    return states_of(words)
 
 
 def _look(command: _Command) -> Listing:
@@ -121,7 +133,7 @@ def _look(command: _Command) -> Listing:
         raise ConfigError(f"{error}\ngive run folders, or a folder above them such as outputs/") from None
     if not seen.runs and not seen.problems:
         raise ConfigError(f"no runs in {_named(command)}: no folder there contains a {RUN_FILE}")
-    return command.choice.of(seen)
+    return command.chosen(seen)
 
 
 def _once(command: _Command) -> int:
@@ -189,7 +201,7 @@ def _looks(command: _Command, seconds: float, waiting: Callable[[str], None]) ->
         there = [path for path in command.paths if path.is_dir()]
         seen = overview(there)
         if seen.runs or seen.problems:
-            yield command.choice.of(seen)
+            yield command.chosen(seen)
             if not seen.moving and len(there) == len(command.paths):
                 return
         elif not said:
