@@ -86,10 +86,11 @@ def sweep_jobs(app: Any, sweep: DictConfig) -> list[Job]:
     given = parser.parse_overrides(arguments)
     choices = _choices(given)
     groups = {override.key_or_group for override in given if _is_group(override.key_or_group, loader)}
+    read = {text: parser.parse_overrides([text])[0] for texts in choices for text in texts}
     composed: dict[tuple[str, ...], DictConfig] = {}
     jobs = []
     for overrides in itertools.product(*choices):
-        parsed = parser.parse_overrides(list(overrides))
+        parsed = [read[text] for text in overrides]
         plain = [o for o in parsed if o.key_or_group not in groups and _is_plain_value(o)]
         rest = tuple(override.input_line or "" for override in parsed if override not in plain)
         if rest not in composed:

@@ -24,7 +24,6 @@ def _cell(key: str, *default: Any, _root_: DictConfig) -> Any:
     loaded = _root_.get("cells")
     if loaded is None and default:
         return default[0]
-    table: Any = OmegaConf.to_container(loaded) if loaded is not None else {}
     net = _root_.net
     asked_for_lr = key == "lr"  # the depth must not be asked for while it is being looked up
     cell = Cell(
@@ -34,12 +33,17 @@ def _cell(key: str, *default: Any, _root_: DictConfig) -> Any:
         depth=net.get("depth") if asked_for_lr else None,
         net=str(net.name) if asked_for_lr else "",
     )
-    value = look_up(table, key, cell)
+    rows = {} if loaded is None else loaded
+    value = look_up({cell.data: _plain(rows.get(cell.data))}, key, cell)  # not of all data sets: 750 runs ask
     if value is not None:
         return value
     if default:
         return default[0]
-    raise missing(table, key, cell)
+    raise missing(_plain(rows), key, cell)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def register() -> None:
