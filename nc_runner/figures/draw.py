@@ -28,7 +28,7 @@ from nc_runner.figures.sheets import drawing
 from nc_runner.runs.flows import FlowRun
 from nc_runner.runs.tables import write_atomically
 
-_PARALLEL_FROM = 40  # panels in all; below, starting processes takes longer than it saves
+_PARALLEL_FROM = 12  # panels in all; below, starting processes takes longer than it saves
 PICTURE_DPI = 144  # of a picture in the report that is no SVG
 _LARGEST_SVG = 200_000  # bytes
 _UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same runs give the same bytes

@@ -34,7 +34,7 @@ _BAR = 0.5  # inches of height that a scale of colours takes
 _LEAST_APART = 2.2  # inches of width of a panel that has a title and an axis of its own
 _ROOM_APART = 0.8  # of that width, which the title may take
 _OWN_TEXTS = 0.3  # inches that the title and tick labels of a panel take, where each has some
-_MOST_DETAILED = 9  # panels: with more, minor ticks would take most of the time
+_MOST_DETAILED = 4  # panels: with more, minor ticks would take most of the time
 
 
 @dataclass(frozen=True)
