@@ -89,8 +89,8 @@ def _rows(runs: Sequence[Run]) -> pd.DataFrame:
     """The tables of all runs below each other; columns in the order of the registry, then custom ones."""
     import pandas as pd
 
-    tables = [run.rows.drop(columns=list(FIRST), errors="ignore") for run in runs]
-    rows: pd.DataFrame = pd.concat(tables, ignore_index=True)
+    joined = pd.concat([run.rows for run in runs], ignore_index=True)
+    rows = joined.drop(columns=list(FIRST), errors="ignore")
     known = metric_columns(max(run.num_classes for run in runs), (*WIDER_COLUMNS, *ASKED_COLUMNS))
     order = [column for column in known if column in rows.columns]
     ordered: pd.DataFrame = rows[[*order, *(column for column in rows.columns if column not in order)]]
