@@ -10,7 +10,7 @@ import io
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -107,15 +107,22 @@ def draw_flows(flows: Sequence[FlowRun], only: Sequence[str], writer: FigureWrit
 def _frames(plan: Plan) -> Iterator[tuple[str, Frame]]:
     """Each figure that has something to show, by name."""
     with drawing(plan.sheet):
-        frames = {job.name: job.frame(plan.runs, plan.view) for job in plan.jobs}
-    yield from ((name, frame) for name, frame in frames.items() if frame is not None)
+        for job in plan.jobs:
+            frame = job.frame(plan.runs, plan.view)
+            if frame is not None:
+                yield job.name, frame
 
 
 def _in_processes(plan: Plan, writer: FigureWriter, workers: int) -> dict[str, list[Path]] | None:
     """The files of each figure; None where that failed, or where no processes can be started."""
     try:
         with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_parent) as pool:
-            futures = {name: pool.submit(writer.write, frame, name) for name, frame in _frames(plan)}
+            futures: dict[str, Future[list[Path]]] = {}
+            for name, frame in _frames(plan):
+                waiting = [future for future in futures.values() if not future.done()]
+                if len(waiting) > workers:  # frames of many runs are large: few are in memory at a time
+                    wait(waiting, return_when=FIRST_COMPLETED)
+                futures[name] = pool.submit(writer.write, frame, name)
             return {name: future.result() for name, future in futures.items()}
     except (OSError, NotImplementedError, BrokenProcessPool):
         return None

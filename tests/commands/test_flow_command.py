@@ -12,7 +12,7 @@ from helpers.synthetic import write_run
 
 from nc_runner.collapse.dynamics import LAWS
 from nc_runner.commands import flow, plot
-from nc_runner.figures import draw
+from nc_runner.figures import choice
 from nc_runner.runs import flows
 from nc_runner.runs.reader import find_runs
 from nc_runner.runs.record import FORMAT, RUN_FILE
@@ -144,7 +144,8 @@ def test_flows_alone_are_drawn_without_a_summary(tmp_path, capsys):
 
 
 def test_damaged_flows_are_left_out_with_the_reason(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(draw, "CATALOGUE", draw.CATALOGUE[:1])
+    monkeypatch.setattr(choice, "CATALOGUE", choice.CATALOGUE[:1])
+    monkeypatch.setattr(choice, "overviews", lambda *_: [])
     for seed in range(3):
         assert flow.main([*QUICK, "--seed", str(seed), "--out", str(tmp_path)]) == 0
     gone, cut, unset = find_runs([tmp_path])
