@@ -16,11 +16,11 @@ from nc_runner.commands.attempt import (
     lacking_weights,
     state_of,
 )
-from nc_runner.config.identity import Value, identity
+from nc_runner.config.identity import identity
 from nc_runner.config.learning_rates import depends_on_epochs
 from nc_runner.config.schedules import analysed_epochs
 from nc_runner.config.schema import Config
-from nc_runner.errors import RunFolderError
+from nc_runner.runs.finished import apart_from_epochs, finished_runs
 from nc_runner.runs.locks import is_held
 from nc_runner.runs.pace import Pace, typical
 from nc_runner.runs.reader import Record
@@ -30,9 +30,7 @@ from nc_runner.runs.record import (
     DIVERGED,
     LOCK_FILE,
     PREVIOUS_CHECKPOINT_FILE,
-    REPLACED,
     RUN_FILE,
-    read_run_file,
 )
 from nc_runner.status import NOT_STARTED, RunStatus, overview
 
@@ -162,28 +160,14 @@ class _Planner:
         if config.overwrite or depends_on_epochs(config):
             return 0
         if folder.parent not in self._finished:
-            self._finished[folder.parent] = list(_finished_runs(folder.parent))
-        asked = _without_epochs(identity(config))
+            self._finished[folder.parent] = [
+                (run.apart_from_epochs, run.epochs)
+                for run in finished_runs(folder.parent)
+                if (run.folder / CHECKPOINT_FILE).exists()
+            ]
+        asked = apart_from_epochs(identity(config))
         found = (epochs for held, epochs in self._finished[folder.parent] if held == asked)
         return max((epochs for epochs in found if epochs < config.epochs), default=0)
-
-
-def _finished_runs(parent: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """Identity, less the epochs, and epochs of the finished runs in a folder."""
-    for path in parent.iterdir() if parent.is_dir() else ():
-        if REPLACED in path.name or not (path / RUN_FILE).exists():
-            continue
-        try:
-            content = read_run_file(path)
-        except RunFolderError:
-            continue
-        epochs = Record(content).epochs
-        if content["state"] == COMPLETE and epochs and (path / CHECKPOINT_FILE).exists():
-            yield _without_epochs(content.get("identity", {})), epochs
-
-
-def _without_epochs(settings: Mapping[str, Value]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != "epochs"}
 
 
 class _Paces:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,18 +74,17 @@ class Choice:
         varying = listing.varying
         if not Listing.records(listing.overview.runs):  # runs are about to begin: nothing is known of them
             return lambda run: None
-        try:
-            key = varying.find(name)
-        except ConfigError as error:
-            if "is not clear" in str(error):
-                raise ConfigError(f"--sort {error}") from None
+        found = varying.called(name)
+        if len(found) > 1:
+            raise ConfigError(f"--sort {name} is not clear: give one of {', '.join(found)}")
+        if not found:
             names = (*_COLUMNS, *CELL.values(), *map(varying.heading, varying.keys))
             few = ", ".join((*_COLUMNS, *CELL.values(), *map(varying.heading, varying.telling())))
-            wrong = nearest(name, names) or nearest(name.lower(), names) or _hint(str(error))
+            wrong = nearest(name, names) or nearest(name.lower(), names) or nearest(name, varying.names())
             raise ConfigError(
                 f"--sort {self.sort}: there is no such column or setting{wrong}\ngive one of {few}"
-            ) from None
-        return lambda run: None if run.record is None else varying.value(run.record, key)
+            )
+        return lambda run: None if run.record is None else varying.value(run.record, found[0])
 
 
 def states_of(given: Sequence[str]) -> tuple[str, ...]:
@@ -116,9 +114,3 @@ def _by_settings(listing: Listing) -> list[RunStatus]:
         return place, False, [sort_key(varying.value(run.record, key)) for key in keys]
 
     return sorted(listing.runs, key=order)
-
-
-def _hint(message: str) -> str:
-    """What the message about an unknown setting guesses."""
-    found = re.search(r"; did you mean .*\?", message)
-    return found[0] if found else ""

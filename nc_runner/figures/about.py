@@ -24,11 +24,10 @@ def columns(varying: Varying, line: Summary) -> dict[str, str]:
     }
 
 
-def with_settings(runs: Sequence[Run], lines: Sequence[Summary]) -> list[Summary]:
+def with_settings(varying: Varying, runs: Sequence[Run], lines: Sequence[Summary]) -> list[Summary]:
     """``lines``, one for each run, with the settings in which the runs differ."""
     if not lines:
         return []
-    varying = Varying(runs)
     named = columns(varying, lines[0])
     place = list(lines[0]).index(_AFTER) + 1
     result = []

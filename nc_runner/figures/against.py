@@ -11,7 +11,7 @@ import numpy as np
 
 from nc_runner.figures.base import Cells, Curve, RunFigure, View
 from nc_runner.figures.curves import CurveFigure
-from nc_runner.figures.grid import Frame, LegendEntry
+from nc_runner.figures.grid import Frame, LegendEntry, joined
 from nc_runner.figures.hue import SEED, Hue
 from nc_runner.figures.number_line import NumberLine
 from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale, log_scale, tick_scale
@@ -62,7 +62,7 @@ class AgainstFigure(RunFigure):
         return self.source.shows(run)
 
     def frame(self, title: str, runs: Sequence[Run], view: View) -> Frame | None:
-        hue, done = view.hue, [run for run in runs if run.state == COMPLETE and len(run.rows)]
+        hue, done = view.hue, _finished(runs)
         cells = Cells(done, hue, faceted=self.source.per_loss and view.facets)
         axis = _SettingAxis(done, hue, self.key)
         traces: dict[Run, list[Trace]] = {run: [] for run in done}
@@ -71,29 +71,22 @@ class AgainstFigure(RunFigure):
         lines = [trace for mine in traces.values() for trace in mine]
         if not lines:
             return None
-        shared = [
-            [
-                t
-                for run in (done if self.source.y_shared == "all" else cells.of_data_set(j))
-                for t in traces[run]
-            ]
-            for j in range(len(cells.columns))
-        ]
+        columns = range(len(cells.columns))
+        sharing = [done if self.source.y_shared == "all" else cells.of_data_set(j) for j in columns]
+        shared = [[trace for run in mine for trace in traces[run]] for mine in sharing]
         return Frame(
             rows=cells.rows,
             columns=cells.columns,
             panels=cells.panels(
                 traces,
-                [axis.scale] * len(cells.columns),
+                [axis.scale] * len(columns),
                 [fitting_scale(some or lines, self.log) for some in shared],
             ),
             title=title,
             x_label=axis.name,
             y_label=self.y_label,
             legend=list(self.source.legend(done, hue)),
-            caption="; ".join(
-                filter(None, (self.source.caption(done), hue.caption(), _unfinished(runs, done)))
-            ),
+            caption=joined(self.source.caption(done), hue.caption(), _unfinished(runs, done)),
             bar=None if self.source.per_loss else hue.bar,
         )
 
@@ -107,37 +100,30 @@ class AgainstFigure(RunFigure):
         yield from found.values()
 
     def _lines(self, runs: Sequence[Run], axis: _SettingAxis, hue: Hue) -> Iterator[Trace]:
-        places = sorted({axis.place(run) for run in runs})
+        shown = [(axis.place(run), run, self.source.values(run)[1]) for run in runs]
         for curve in self.source.curves:
-            found: list[list[float]] = []
-            for place in places:
-                values = [
-                    value_at(run, shown[curve], self.at)
-                    for run in runs
-                    if axis.place(run) == place and curve in (shown := self.source.values(run)[1])
-                ]
-                found.append([v for v in drawable(np.array(values), self.log) if np.isfinite(v)])
-            x, some = (
-                zip(*((p, v) for p, v in zip(places, found, strict=True) if v), strict=True)
-                if any(found)
-                else ((), ())
-            )
-            if not x:
+            found: dict[float, list[float]] = {}
+            for place, run, values in shown:
+                if curve in values:
+                    value = _drawn(value_at(run, values[curve], self.at), self.log)
+                    found.setdefault(place, []).extend([] if math.isnan(value) else [value])
+            places = sorted(place for place, values in found.items() if values)
+            if not places:
                 continue
-            look = hue.look(runs[0])
-            pen = self.source.pen(curve, 0.0, look)
-            banded = any(len(values) > 1 for values in some)
+            of_seeds = [found[place] for place in places]
+            banded = any(len(values) > 1 for values in of_seeds)
+            pen = self.source.pen(curve, 0.0, hue.look(runs[0]))
             yield Trace(
-                x=np.array(x),
-                y=np.array([np.median(values) for values in some]),
+                x=np.array(places),
+                y=np.array([np.median(values) for values in of_seeds]),
                 colour=pen.colour,
                 style=pen.style,
                 alpha=pen.alpha,
                 marker="o",
                 hollow=pen.style != "solid",
                 size=3.0,
-                low=np.array([min(values) for values in some]) if banded else None,
-                high=np.array([max(values) for values in some]) if banded else None,
+                low=np.array([min(values) for values in of_seeds]) if banded else None,
+                high=np.array([max(values) for values in of_seeds]) if banded else None,
             )
 
 
@@ -180,7 +166,7 @@ class ScatterFigure(RunFigure):
 
     def frame(self, title: str, runs: Sequence[Run], view: View) -> Frame | None:
         hue = view.hue
-        done = [run for run in runs if run.state == COMPLETE and len(run.rows)]
+        done = _finished(runs)
         cells = Cells(done, hue)
         points = {
             run: (self._value(run, self.x, self.x_log), self._value(run, self.y, self.log)) for run in done
@@ -212,7 +198,7 @@ class ScatterFigure(RunFigure):
             x_label=self.x_label,
             y_label=self.y_label,
             legend=[*_dots(hue.legend(done, styles=False)), *_loss_markers(markers)],
-            caption="; ".join(filter(None, (hue.caption(), _unfinished(runs, list(points))))),
+            caption=joined(hue.caption(), _unfinished(runs, list(points))),
             bar=hue.bar,
         )
 
@@ -222,7 +208,17 @@ class ScatterFigure(RunFigure):
         else:
             found = summarise(run).get(curve.column)
             raw = float(found) if isinstance(found, (int, float)) else math.nan
-        return float(drawable(np.array([curve.offset + curve.factor * raw]), log)[0])
+        return _drawn(curve.offset + curve.factor * raw, log)
+
+
+def _finished(runs: Sequence[Run]) -> list[Run]:
+    """The runs whose values count."""
+    return [run for run in runs if run.state == COMPLETE and len(run.rows)]
+
+
+def _drawn(value: float, log: bool) -> float:
+    """A value, NaN where the axis cannot show it."""
+    return float(drawable(np.array([value]), log)[0])
 
 
 def _around(values: FloatArray, log: bool) -> Scale:

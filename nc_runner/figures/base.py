@@ -144,10 +144,6 @@ class Cells:
         """The row and the column of a run's panel."""
         return self._places[run]
 
-    def of_column(self, column: int) -> list[Run]:
-        """All runs in one column of panels."""
-        return [run for run in self.runs if self._places[run][1] == column]
-
     def of_data_set(self, column: int) -> list[Run]:
         """All runs of the data set to which a column belongs."""
         mine = column // len(self.facets)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import io
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -26,6 +25,7 @@ from nc_runner.figures.choice import Plan
 from nc_runner.figures.grid import Frame
 from nc_runner.figures.sheets import drawing
 from nc_runner.runs.flows import FlowRun
+from nc_runner.runs.many import leave_interrupts_to_parent
 from nc_runner.runs.tables import write_atomically
 
 _PARALLEL_FROM = 12  # panels in all; below, starting processes takes longer than it saves
@@ -116,7 +116,7 @@ def _frames(plan: Plan) -> Iterator[tuple[str, Frame]]:
 def _in_processes(plan: Plan, writer: FigureWriter, workers: int) -> dict[str, list[Path]] | None:
     """The files of each figure; None where that failed, or where no processes can be started."""
     try:
-        with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_parent) as pool:
+        with ProcessPoolExecutor(workers, initializer=leave_interrupts_to_parent) as pool:
             futures: dict[str, Future[list[Path]]] = {}
             for name, frame in _frames(plan):
                 waiting = [future for future in futures.values() if not future.done()]
@@ -126,10 +126,6 @@ def _in_processes(plan: Plan, writer: FigureWriter, workers: int) -> dict[str, l
             return {name: future.result() for name, future in futures.items()}
     except (OSError, NotImplementedError, BrokenProcessPool):
         return None
-
-
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.typing import ColorType, LineStyleType
 
 from nc_runner.figures.base import Cells, Curve, RunFigure, View
-from nc_runner.figures.grid import Frame, LegendEntry
+from nc_runner.figures.grid import Frame, LegendEntry, joined
 from nc_runner.figures.hue import Hue
 from nc_runner.figures.looks import Look
 from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale, log_scale
@@ -93,7 +93,7 @@ class EpochFigure(RunFigure):
             x_label="epoch",
             y_label=self.y_label,
             legend=[*self.legend(runs, hue), *self._further_legend(runs, view)],
-            caption="; ".join(filter(None, (self.caption(runs), hue.caption(), _left_out(runs, view)))),
+            caption=joined(self.caption(runs), hue.caption(), _left_out(runs, view)),
             bar=hue.bar if coloured else None,
         )
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import matplotlib
 from matplotlib.artist import Artist
@@ -44,6 +45,11 @@ class LegendEntry:
     artist: Artist
     label: str
     math: bool = False
+
+
+def joined(*parts: str) -> str:
+    """The parts of a caption that say something."""
+    return "; ".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,9 @@ class Frame:
         axes.set(xlabel=self.x_label, ylabel=self.y_label)
         axes.set_title(self.title, parse_math=False)
         _draw_traces(axes, panel)
-        _draw_inner_legend(axes, self.legend)
+        size = max(LEAST_SIZE, points_of("legend.fontsize") - 0.5)
+        look = {"framealpha": 0.75, "edgecolor": "none", "handlelength": 1.8, "labelspacing": 0.2}
+        _legend(axes, self.legend, fontsize=size, borderpad=0.2, **look)
 
     def _size(self) -> tuple[float, float, float]:
         """Width of the figure, width and height of a panel, in inches.
@@ -134,31 +142,29 @@ class Frame:
         1, one panel is a column wide (3.4 in), three columns and more a page (7 in): unscaled in a paper.
         """
         columns, given = len(self.columns), matplotlib.rcParams["figure.figsize"]
-        fixed = tuple(given) != (1.0, 1.0)
-        width = {1: 3.4, 2: 5.2}.get(columns, 7.0 + 1.25 * max(0, columns - 5))
-        if fixed:
-            width = max(given[0], _LEAST_APART * columns) if self.apart else given[0]
-        panel_width = (width - _BESIDE) / columns
-        if fixed:
-            high = given[1] - _AROUND - 0.3  # the legend's two lines
-            return width, panel_width, max(1.0, high / (len(self.rows) if self.apart else 1))
-        most = 1.9 if len(self.rows) == 1 else 1.5
-        return width, panel_width, min(max(0.72 * panel_width, 1.0), most)
+        if tuple(given) == (1.0, 1.0):
+            width = {1: 3.4, 2: 5.2}.get(columns, 7.0 + 1.25 * max(0, columns - 5))
+            panel_width = (width - _BESIDE) / columns
+            most = 1.9 if len(self.rows) == 1 else 1.5
+            return width, panel_width, min(max(0.72 * panel_width, 1.0), most)
+        width = max(given[0], _LEAST_APART * columns) if self.apart else given[0]
+        high = given[1] - _AROUND - 0.3  # the legend's two lines
+        return width, (width - _BESIDE) / columns, max(1.0, high / (len(self.rows) if self.apart else 1))
 
     def _write(
-        self, figure: SubFigure, axes: Sequence[Sequence[Axes]], size: tuple[float, float, float]
+        self, figure: SubFigure, axes: Sequence[Sequence[Axes]], room: tuple[float, float, float]
     ) -> None:
         """Titles and labels; names from disk are no mathematics, and smaller where they are long."""
-        width, panel_width, panel_height = size
+        width, panel_width, panel_height = room
         text, points = fitting(self.title, width, points_of("figure.titlesize"))
         figure.suptitle(text, fontsize=points, parse_math=False)
+        size = points_of("figure.labelsize")
         if self.bar is None:
-            figure.supxlabel(self.x_label, fontsize=points_of("figure.labelsize"))
-        for one in (
-            axes[-1] if self.bar else ()
-        ):  # the scale of colours stands between them and a common label
-            one.set_xlabel(self.x_label, fontsize=points_of("figure.labelsize"), labelpad=1.5)
-        figure.supylabel(self.y_label, fontsize=points_of("figure.labelsize"))
+            figure.supxlabel(self.x_label, fontsize=size)
+        else:  # the scale of colours stands between the panels and a common label
+            for one in axes[-1]:
+                one.set_xlabel(self.x_label, fontsize=size, labelpad=1.5)
+        figure.supylabel(self.y_label, fontsize=size)
         size_of_names = points_of("axes.titlesize")
         if self.apart:
             for one, panel in zip(chain(*axes), chain(*self.panels), strict=True):
@@ -191,9 +197,9 @@ class Frame:
         """The legend in as few lines as fit ``width`` inches, with the caption above it."""
         caption, points = fitting(self.caption, width, points_of("legend.title_fontsize"))
         for columns in range(max(1, len(self.legend)), 0, -1):
-            box = figure.legend(
-                [entry.artist for entry in self.legend],
-                [f"\N{ZERO WIDTH SPACE}{entry.label}" for entry in self.legend],
+            box = _legend(
+                figure,
+                self.legend,
                 loc="center",
                 ncols=columns,
                 frameon=False,
@@ -207,8 +213,6 @@ class Frame:
                 borderpad=0.0,
             )
             box.get_title().set(color=GREY, parse_math=False)
-            for text, entry in zip(box.get_texts(), self.legend, strict=True):
-                text.set(text=entry.label, parse_math=entry.math)
             if columns == 1 or box.get_window_extent().width / figure.dpi <= width:
                 break
             box.remove()
@@ -270,16 +274,13 @@ def _draw_traces(axes: Axes, panel: Panel) -> None:
         )  # fmt: skip
 
 
-def _draw_inner_legend(axes: Axes, entries: Sequence[LegendEntry]) -> None:
-    box = axes.legend(
+def _legend(owner: Axes | SubFigure, entries: Sequence[LegendEntry], **look: Any) -> Legend:
+    """A legend. Labels are mathematics only where they say so; a leading underscore hides none."""
+    box: Legend = owner.legend(
         [entry.artist for entry in entries],
         [f"\N{ZERO WIDTH SPACE}{entry.label}" for entry in entries],
-        fontsize=max(LEAST_SIZE, points_of("legend.fontsize") - 0.5),
-        framealpha=0.75,
-        edgecolor="none",
-        handlelength=1.8,
-        labelspacing=0.2,
-        borderpad=0.2,
+        **look,
     )
     for text, entry in zip(box.get_texts(), entries, strict=True):
         text.set(text=entry.label, parse_math=entry.math)
+    return box

@@ -26,7 +26,7 @@ from nc_runner.runs.reader import Run
 from nc_runner.runs.varying import Varying, is_number, sort_key
 
 LOSS, NETWORK, DATA, SEED = "loss.name", "net.name", "data.name", "seed"
-MOST_LABELS = 8  # more colours cannot be told apart: then a scale for a number, or fewer settings
+MOST_LABELS = 8  # more colours are hard to distinguish: then a scale for a number, or fewer settings
 _STYLES = ("solid", "dashed", "dashdot", "dotted")
 _NAMES: dict[str, Callable[[str], str]] = {LOSS: loss_name, NETWORK: network_name, DATA: data_set_name}
 
@@ -82,11 +82,6 @@ class Hue:
         return [group.label for group in self._groups.values()]
 
     @property
-    def alike(self) -> bool:
-        """Whether all runs have one colour."""
-        return len(self._groups) == 1
-
-    @property
     def bar(self) -> ColourBar | None:
         """The scale of the colours, where they are too many for a legend."""
         values = [group.value for group in self._groups.values()]
@@ -127,8 +122,11 @@ class Hue:
             heading = "" if self.by_loss or len(self.keys) > 1 else f"{self.varying.heading(self.keys[0])} "
             for i, group in enumerate(shown):
                 styled = styles and not self.losses
-                style = LINE_STYLES[group.style if styled else "solid"]
-                line = sample(group.colour, style) if styled else sample(group.colour, style, width=3.0)
+                line = (
+                    sample(group.colour, LINE_STYLES[group.style])
+                    if styled
+                    else sample(group.colour, width=3.0)
+                )
                 yield LegendEntry(line, f"{'' if i else heading}{group.label}")
         losses = [loss for loss in self.losses if any(self.cell_of[run][2] == loss for run in runs)]
         if styles and len(losses) > 1:

@@ -79,14 +79,14 @@ def render(content: Content) -> str:
     runs, flows, thresholds = content.runs, content.flows, content.thresholds
     names = short_folders([run.folder for run in runs] + [flow.folder for flow in flows])
     varying, many = Varying(runs), len(runs) > MANY
-    displayed_lines = with_settings(runs, [displayed(run) for run in runs])
-    lines = [line | {"folder": names[run.folder]} for run, line in zip(runs, displayed_lines, strict=True)]
-    headings = columns(varying, displayed(runs[0])) if runs else {}
+    summaries = [displayed(run) | {"folder": names[run.folder]} for run in runs]
+    lines = with_settings(varying, runs, summaries)
+    headings = columns(varying, summaries[0]) if runs else {}
     shown = {name: varying.heading(key) for key, name in headings.items()}
     table_columns = summary_columns(lines, shown, many) if runs else []
     table = tidy_table(runs, names)
     rows = packed(table)
-    common, entries_of_runs = records(runs, flows, names)
+    common, entries_of_runs = records(runs, flows, names, varying)
     style, script = _source("report.css"), _source("report.js")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

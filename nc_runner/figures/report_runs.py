@@ -77,9 +77,9 @@ def summary_columns(lines: Sequence[Summary], varying: Mapping[str, str], many: 
     ``varying``: the heading of each column that holds a setting in which the runs differ; they are shown.
     ``many``: there are so many runs that the page does without the others.
     """
-    first, *rest = (key for key in _SHOWN if key != "lr" or "lr" in lines[0])
-    place = rest.index("lr") + 1 if "lr" in rest else len(rest)
-    keys = dict.fromkeys((first, *rest[:place], *varying, *rest[place:]))
+    usual = list(_SHOWN)
+    place = usual.index("lr") + 1
+    keys = dict.fromkeys((*usual[:place], *varying, *usual[place:]))
     if not many:
         keys |= dict.fromkeys(key for line in lines for key in line)
     result = []
@@ -123,13 +123,13 @@ class RunEntries:
 
 
 def records(
-    runs: Sequence[Run], flows: Sequence[FlowRun], names: Mapping[Path, str]
+    runs: Sequence[Run], flows: Sequence[FlowRun], names: Mapping[Path, str], varying: Varying
 ) -> tuple[Groups, list[RunEntries]]:
     """What all runs have in common, where there are several, and the other entries of each run and flow.
 
     ``names``: their folders as they are shown.
     """
-    groups, varying = [entries(run.content) for run in runs], Varying(runs)
+    groups = [entries(run.content) for run in runs]
     common = _common(groups) if len(runs) > 1 else {}
     found = [
         RunEntries(run_name(run, varying), names[run.folder], run.state, _without(group, common))
@@ -163,11 +163,10 @@ def _without(table: Groups, common: Groups) -> Groups:
     return {group: pairs for group, pairs in rest.items() if pairs}
 
 
-def run_name(run: Run, varying: Varying | None = None) -> str:
+def run_name(run: Run, varying: Varying) -> str:
     """Such as "ResNet8 on Digits, MSE, lr 0.1, weight_decay 0.001, seed 0": with what varies."""
     told = [cell_name(run.cell), f"lr {run.lr}"]
-    if varying is not None:
-        told += [varying.label(run, [key]) for key in varying.telling() if key != "lr"]
+    told += [varying.label(run, [key]) for key in varying.telling() if key != "lr"]
     return printable(", ".join((*told, f"seed {run.seed}")))
 
 

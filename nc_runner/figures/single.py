@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,8 @@ from nc_runner.errors import ConfigError, RunFolderError
 from nc_runner.figures.choice import Choice, plan
 from nc_runner.figures.sheets import drawing, read_sheet
 from nc_runner.figures.summary import by_cell
-from nc_runner.runs.flows import is_flow
-from nc_runner.runs.reader import Run, find_runs, read_record, read_run
+from nc_runner.runs.reader import Run, find_runs
+from nc_runner.runs.tidy import readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,15 +65,9 @@ def _runs(given: Any) -> list[Run]:
     sources = [given] if isinstance(given, (str, os.PathLike, Run)) else list(given)
     runs = [source for source in sources if isinstance(source, Run)]
     paths = [Path(source) for source in sources if not isinstance(source, Run)]
-    runs += list(_read(find_runs(paths)))
+    runs += readable(find_runs(paths), stacklevel=5)
     if not any(len(run.rows) for run in runs):
         raise RunFolderError(
             f"there is no run with rows at or below {', '.join(map(str, paths)) or 'no path'}"
         )
     return [run for run in runs if len(run.rows)]
-
-
-def _read(folders: Iterable[Path]) -> Iterator[Run]:
-    for folder in folders:
-        if not is_flow(read_record(folder)):
-            yield read_run(folder)

@@ -112,7 +112,7 @@ def _finite(value: float) -> float | None:
 
 def write_summary(runs: Sequence[Run], out: Path) -> None:
     """Write ``summary.csv`` into ``out``: a line for each run. Raises :class:`OSError` if it cannot."""
-    write_lines(with_settings(runs, [summarise(run) for run in runs]), out / SUMMARY_FILE)
+    write_lines(with_settings(Varying(runs), runs, [summarise(run) for run in runs]), out / SUMMARY_FILE)
 
 
 def write_lines(lines: Sequence[Summary], path: Path) -> None:

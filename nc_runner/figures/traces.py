@@ -72,20 +72,24 @@ def draw_traces(panel: Axes, traces: Sequence[Trace], scale: Scale) -> None:
         if not (trace.marker or trace.end or trace.low is not None):
             look = (repr(trace.style), trace.width, trace.alpha, trace.background)
             alike.setdefault(look, []).append(trace)
-    together = {id(trace) for group in alike.values() if len(group) >= _TOGETHER_FROM for trace in group}
+    crowds = [group for group in alike.values() if len(group) >= _TOGETHER_FROM]
+    together = {id(trace) for group in crowds for trace in group}
     for trace in traces:
         if id(trace) not in together:
             trace.draw(panel, scale)
-    for (_, width, alpha, background), group in alike.items():
-        if len(group) >= _TOGETHER_FROM:
-            lines = [np.column_stack((t.x, scale.clamp(t.y, _OUTSIDE))) for t in group]
-            panel.add_collection(
-                LineCollection(
-                    lines, colors=[t.colour for t in group], linestyles=[group[0].style],
-                    linewidths=width * thickness(), alpha=alpha, zorder=1.5 if background else 2.0,
-                ),
-                autolim=False,
-            )  # fmt: skip
+    for group in crowds:
+        first = group[0]
+        panel.add_collection(
+            LineCollection(
+                [np.column_stack((t.x, scale.clamp(t.y, _OUTSIDE))) for t in group],
+                colors=[t.colour for t in group],
+                linestyles=[first.style],
+                linewidths=first.width * thickness(),
+                alpha=first.alpha,
+                zorder=1.5 if first.background else 2.0,
+            ),
+            autolim=False,
+        )
 
 
 def ends_high(traces: Sequence[Trace], scale: Scale) -> bool:

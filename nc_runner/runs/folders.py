@@ -28,8 +28,7 @@ class Found:
 def look_through(paths: Iterable[Path]) -> Found:
     """Find all that is at or below ``paths``. Raises :class:`RunFolderError` where one is not a folder.
 
-    As :func:`nc_runner.runs.reader.find_runs`, and faster for thousands of runs: folders that
-    ``overwrite=true`` replaced are left out, unless ``paths`` names them.
+    Folders that ``overwrite=true`` replaced are left out, unless ``paths`` names them.
     """
     found = Found()
     for path in paths:

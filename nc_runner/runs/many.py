@@ -39,13 +39,14 @@ def _in_processes(folders: Sequence[Path], processes: int) -> list[Found] | None
 
     workers, fork = min(processes, len(folders) // _AT_ONCE + 1), get_context("fork")
     try:
-        with ProcessPoolExecutor(workers, mp_context=fork, initializer=_leave_interrupts_to_parent) as pool:
+        with ProcessPoolExecutor(workers, mp_context=fork, initializer=leave_interrupts_to_parent) as pool:
             return list(pool.map(_read, folders, chunksize=_AT_ONCE))
     except (OSError, NotImplementedError, BrokenProcessPool):
         return None
 
 
-def _leave_interrupts_to_parent() -> None:
+def leave_interrupts_to_parent() -> None:
+    """In a process of a pool: Ctrl-C, which all get, is the command's to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nc_runner.errors import RunFolderError
-from nc_runner.runs.record import LAYERS_FILE, METRICS_FILE, REPLACED, RUN_FILE, read_run_file
+from nc_runner.runs.folders import look_through
+from nc_runner.runs.record import LAYERS_FILE, METRICS_FILE, RUN_FILE, read_run_file
 from nc_runner.runs.rows import read_layers, read_rows
 
 if TYPE_CHECKING:
@@ -151,17 +152,7 @@ def find_runs(paths: Iterable[str | Path]) -> list[Path]:
 
     Folders that ``overwrite=true`` replaced are left out, unless ``paths`` names them.
     """
-    found: set[Path] = set()
-    for path in map(Path, paths):
-        if not path.is_dir():
-            raise RunFolderError(f"{path} is not a folder")
-        if (path / RUN_FILE).exists():
-            found.add(path.resolve())
-            continue
-        for record in path.rglob(RUN_FILE):
-            if not any(REPLACED in part for part in record.parent.relative_to(path).parts):
-                found.add(record.parent.resolve())
-    return sorted(found)
+    return sorted(look_through(map(Path, paths)).runs)
 
 
 def read_run(folder: Path) -> Run:

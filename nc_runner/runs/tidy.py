@@ -51,7 +51,7 @@ def read_runs(paths: AnyPath | Iterable[AnyPath]) -> pd.DataFrame:
     folders = find_runs([Path(path) for path in given])
     if not folders:
         raise RunFolderError(f"there is no run at or below {', '.join(map(str, given)) or 'no path'}")
-    runs = list(_readable(folders))
+    runs = list(readable(folders, stacklevel=3))
     if not runs:
         empty: pd.DataFrame = pd.DataFrame(columns=[*FIRST, "epoch"])
         return empty
@@ -62,27 +62,30 @@ def read_runs(paths: AnyPath | Iterable[AnyPath]) -> pd.DataFrame:
     return table
 
 
-def _readable(folders: Sequence[Path]) -> Iterator[Run]:
-    """The runs that have rows, each with the warnings of its table."""
+def readable(folders: Sequence[Path], stacklevel: int) -> Iterator[Run]:
+    """The runs that have rows, each with the warnings of its table; flows are left out.
+
+    ``stacklevel``: how far above this the line is that a user wrote, to which warnings belong.
+    """
+
+    def warn(message: str) -> None:
+        warnings.warn(message, stacklevel=stacklevel + 1)
+
     for folder in folders:
         try:
             record = read_record(folder)
             run = None if is_flow(record) else run_of(folder, record)
         except RunFolderError as error:
-            _warn(f"{' '.join(str(error).split())}: it is left out")
+            warn(f"{' '.join(str(error).split())}: it is left out")
             continue
         if run is None:
             continue
         for warning in run.warnings:
-            _warn(f"{folder / 'metrics.csv'}: {warning}")
+            warn(f"{folder / 'metrics.csv'}: {warning}")
         if len(run.rows):
             yield run
         else:
-            _warn(f"{folder} has no row ({run.state}): it is left out")
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=4)  # of the call of read_runs
+            warn(f"{folder} has no row ({run.state}): it is left out")
 
 
 def _rows(runs: Sequence[Run]) -> pd.DataFrame:

@@ -83,22 +83,27 @@ class Varying:
 
         Raises ConfigError where no run has such a setting, or several settings are called so.
         """
-        keys = self._all_keys()
-        aliases = {short: key for key, short in CELL.items()}
-        if name in aliases:
-            return aliases[name]
-        if name in keys:
-            return name
-        found = [key for key in keys if _ends(_spoken(key), name)]
+        found = self.called(name)
         if len(found) == 1:
             return found[0]
         if found:
             raise ConfigError(f"{name} is not clear: give one of {', '.join(found)}")
-        names = dict.fromkeys((*aliases, *keys, *(_spoken(key).rpartition(".")[2] for key in keys)))
         raise ConfigError(
-            f"no run has a setting {name}{nearest(name, tuple(names))}\n"
+            f"no run has a setting {name}{nearest(name, self.names())}\n"
             "give a key as on nc-run's command line, such as lr, weight_decay or net.depth"
         )
+
+    def called(self, name: str) -> list[str]:
+        """The dotted keys that ``name`` may mean: several where it is not clear."""
+        keys = self._all_keys()
+        exact = {short: key for key, short in CELL.items()} | {key: key for key in keys}
+        return [exact[name]] if name in exact else [key for key in keys if _ends(_spoken(key), name)]
+
+    def names(self) -> tuple[str, ...]:
+        """What settings may be called: by their key, or its last word."""
+        keys = self._all_keys()
+        last = (_spoken(key).rpartition(".")[2] for key in keys)
+        return tuple(dict.fromkeys((*CELL.values(), *keys, *last)))
 
     def _entry(self, record: Record, key: str) -> tuple[Any, Hashable]:
         return self._settings[record].get(_top(key), NOTHING).get(key, ABSENT)

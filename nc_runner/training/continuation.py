@@ -10,14 +10,13 @@ import logging
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 from nc_runner.config.identity import identity
 from nc_runner.config.learning_rates import depends_on_epochs
 from nc_runner.config.schedules import weight_epochs
 from nc_runner.config.schema import Config
 from nc_runner.errors import RunFolderError
-from nc_runner.runs.record import COMPLETE, REPLACED, RUN_FILE, read_run_file
+from nc_runner.runs.finished import apart_from_epochs, finished_runs
 from nc_runner.runs.weights import kept_epochs, weights_file
 from nc_runner.training.checkpoint import Checkpoint, load_checkpoint
 from nc_runner.training.trainer import Trainer
@@ -57,28 +56,17 @@ def copy_weights(source: Path, folder: Path, config: Config, analysed: Collectio
 
 def _candidates(folder: Path, config: Config, trainer: Trainer) -> Iterator[tuple[int, Path]]:
     """(epochs, folder) of each run beside ``folder`` that could be continued, by its record."""
-    asked = _without_epochs(identity(config))
-    for path in folder.parent.iterdir():
-        if path == folder or REPLACED in path.name or not (path / RUN_FILE).exists():
-            continue
-        try:
-            record = read_run_file(path)
-        except RunFolderError:
-            continue
-        epochs = record.get("settings", {}).get("epochs")
+    asked = apart_from_epochs(identity(config))
+    for run in finished_runs(folder.parent):
+        content = run.record.content
         if (
-            record["state"] == COMPLETE
-            and isinstance(epochs, int)
-            and epochs < config.epochs
-            and _without_epochs(record.get("identity", {})) == asked
-            and record.get("data_fingerprint") == trainer.dataset.fingerprint
-            and record.get("weights_digest") == trainer.network.weights_digest
+            run.folder != folder
+            and run.epochs < config.epochs
+            and run.apart_from_epochs == asked
+            and content.get("data_fingerprint") == trainer.dataset.fingerprint
+            and content.get("weights_digest") == trainer.network.weights_digest
         ):
-            yield epochs, path
-
-
-def _without_epochs(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != "epochs"}
+            yield run.epochs, run.folder
 
 
 def _kept(checkpoint: Checkpoint, analysed: Collection[int]) -> Checkpoint:

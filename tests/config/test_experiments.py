@@ -38,7 +38,7 @@ def swept(experiment):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_shipped_experiment_runs_shrunk(tmp_path, monkeypatch, experiment):
-    """The first run of each, whole, on a few images, by a small member of its own network family."""
+    """The first run of each, whole, on a few images, by a small member of its family."""
     first = [f"experiment={experiment}", *(choices[0] for choices in swept(experiment))]
     settings = settings_of(*first)
     if settings.net.target == "ufm":  # small as it is
