@@ -4,6 +4,11 @@
 class NCRunnerError(Exception):
     """Base of all errors that are shown to the user as they are, without a traceback."""
 
+    @property
+    def in_one_line(self) -> str:
+        """The message where it is one of several, or part of a sentence."""
+        return "; ".join(" ".join(line.split()) for line in str(self).splitlines())
+
 
 class ConfigError(NCRunnerError):
     """A setting or an argument is unknown, of a wrong type, out of range or impossible (exit code 2)."""

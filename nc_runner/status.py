@@ -17,6 +17,7 @@ from nc_runner.errors import RunFolderError
 from nc_runner.runs.flows import is_flow
 from nc_runner.runs.folders import Found, look_through
 from nc_runner.runs.locks import is_held
+from nc_runner.runs.measured import KIND as MEASURED
 from nc_runner.runs.pace import RECENT, Pace, pace_of
 from nc_runner.runs.reader import Record, read_record
 from nc_runner.runs.record import (
@@ -54,7 +55,8 @@ class RunStatus:
     """One run. ``epoch`` is that of its last row, 0 without one; None: not known.
 
     ``epoch_seconds``: the recent time per epoch, measurement included. ``seconds_left``: the work left of a
-    running or waiting run, without the time until a waiting run starts. ``record``: holds the settings alone;
+    running or waiting run, without the time until a waiting run starts. ``measured``: its rows are
+    those of nc-measure or a callback, which nc-run does not resume. ``record``: holds the settings alone;
     where there is no record yet, those that its sweep plans. ``pace``: that of its last rows.
     """
 
@@ -68,6 +70,7 @@ class RunStatus:
     seconds_left: float | None = None
     reason: str | None = None
     host: str | None = None
+    measured: bool = False
     record: Record | None = field(default=None, repr=False, compare=False)
     pace: Pace | None = field(default=None, repr=False, compare=False)
 
@@ -110,7 +113,7 @@ def overview(paths: Sequence[Path]) -> Overview:
         try:
             status = _recorded(folder, sweep, now, shared)
         except RunFolderError as error:
-            problems.append(" ".join(str(error).split()))
+            problems.append(error.in_one_line)
             continue
         if status is not None:
             statuses.append(status)
@@ -184,6 +187,7 @@ def _recorded(folder: Path, sweep: Sweep | None, now: float, shared: _Shared) ->
         test_accuracy=_number(last.get("test_accuracy")),
         reason=record.reason if state != RUNNING else None,
         host=record.host,
+        measured=record.content.get("kind") == MEASURED,
         record=shared.settings(record),
     )
     if state == WAITING and record.state == COMPLETE:

@@ -122,7 +122,8 @@ def _plot(chosen: argparse.Namespace) -> int:
     if runs:
         _print_tables(runs, judgements)
     tables = f", {SUMMARY_FILE} and {CLAIMS_FILE}" if runs else ""
-    print(f"{len(files)} files{tables} are in {_nearby(folder)}")
+    count = f"{len(files)} file{'s' * (len(files) != 1)}"
+    print(f"{count}{tables} are in {_nearby(folder)}")
     return DONE
 
 
@@ -156,7 +157,7 @@ def _read(folders: list[Path]) -> tuple[list[Run], list[FlowRun]]:
     flow_runs: list[FlowRun] = []
     for folder, run in zip(folders, read_all(folders, usable_cores()), strict=True):
         if isinstance(run, RunFolderError):
-            complain(PROGRAM, f"left out: {' '.join(str(run).split())}")
+            complain(PROGRAM, f"left out: {run.in_one_line}")
             continue
         if isinstance(run, FlowRun):
             flow_runs.append(run)

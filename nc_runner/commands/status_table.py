@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -30,7 +31,7 @@ _STYLES = {
 _RESUMABLE = (INTERRUPTED, KILLED, FAILED, NOT_STARTED)
 _GIVEN_UP = (COMPLETE, NOT_STARTED, WAITING, INTERRUPTED)  # first to go where the window is low
 _MOST_REASONS = 5
-_NOT_DATA = ("record", "pace")
+_NOT_DATA = ("record", "pace", "measured")
 _HASH = re.compile(r"-([0-9a-f]{8})$")
 
 # Beside the settings. Where the window is narrow, test goes first of these, then NC1, then some settings.
@@ -237,9 +238,10 @@ def _foot(listing: Listing, window: Window) -> list[Text]:
         lines.append(Text(f"{run.state}: {name}: {reason}"))
     if len(reasons) > _MOST_REASONS:
         lines.append(Text(f"{len(reasons) - _MOST_REASONS} more reasons: --json prints all"))
-    if resumable := [state for state in counts if state in _RESUMABLE]:
+    stopped = Counter(run.state for run in overview.runs if run.state in _RESUMABLE and not run.measured)
+    if resumable := [state for state in counts if stopped[state]]:
         verb = "start" if resumable == [NOT_STARTED] else "resume"
-        ending = "s" if sum(counts[state] for state in resumable) == 1 else ""
+        ending = "s" if stopped.total() == 1 else ""
         lines.append(Text(f"{', '.join(resumable)}: {verb}{ending} with the same command"))
     if PERHAPS_KILLED in counts:
         hosts = sorted({run.host or "?" for run in overview.runs if run.state == PERHAPS_KILLED})

@@ -22,7 +22,7 @@ from matplotlib.legend import Legend
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from nc_runner.figures.colour_bar import ColourBar, draw_bar
-from nc_runner.figures.letters import LEAST_SIZE, fitting, points_of
+from nc_runner.figures.letters import LEAST_SIZE, fitting, points_of, wrapped
 from nc_runner.figures.scales import Scale
 from nc_runner.figures.style import GREY
 from nc_runner.figures.traces import Trace, draw_traces, ends_high
@@ -33,7 +33,7 @@ _BESIDE = 0.75  # inches of width that the y axis and the names of rows take
 _GAP = 0.13  # inches between two rows
 _BAR = 0.5  # inches of height that a scale of colours takes
 _LEAST_APART = 2.2  # inches of width of a panel that has a title and an axis of its own
-_ROOM_APART = 0.8  # of that width, which the title may take
+_ROOM_APART = 0.84  # of that width, which the title may take
 _OWN_TEXTS = 0.3  # inches that the title and tick labels of a panel take, where each has some
 _MOST_DETAILED = 4  # panels: with more, minor ticks would take most of the time
 
@@ -195,7 +195,8 @@ class Frame:
 
     def _draw_legend(self, figure: SubFigure, width: float) -> Legend:
         """The legend in as few lines as fit ``width`` inches, with the caption above it."""
-        caption, points = fitting(self.caption, width, points_of("legend.title_fontsize"))
+        points = points_of("legend.title_fontsize")
+        caption = wrapped(self.caption, width, points)
         for columns in range(max(1, len(self.legend)), 0, -1):
             box = _legend(
                 figure,

@@ -118,7 +118,7 @@ class Hue:
         """What the colours of ``runs`` stand for. ``styles``: line styles belong to the runs, too."""
         present = {self.group(run) for run in runs}
         shown = [group for key, group in self._groups.items() if key in present]
-        if self.bar is None and (len(shown) > 1 or self.by_loss):
+        if self.bar is None:
             heading = "" if self.by_loss or len(self.keys) > 1 else f"{self.varying.heading(self.keys[0])} "
             for i, group in enumerate(shown):
                 styled = styles and not self.losses

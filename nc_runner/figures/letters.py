@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import matplotlib
@@ -24,3 +25,8 @@ def fitting(text: str, room: float, size: float) -> tuple[str, float]:
         return text, min(size, max(fits, LEAST_SIZE))
     letters = max(4, int(room * 72 / (_LETTER * LEAST_SIZE)))
     return f"{text[: letters - 1]}…" if len(text) > letters else text, min(size, LEAST_SIZE)
+
+
+def wrapped(text: str, room: float, size: float) -> str:
+    """``text`` in lines of about ``room`` inches: for what must not be cut."""
+    return textwrap.fill(text, max(20, int(room * 72 / (_LETTER * size))))

@@ -76,7 +76,7 @@ def readable(folders: Sequence[Path], stacklevel: int) -> Iterator[Run]:
             record = read_record(folder)
             run = None if is_flow(record) else run_of(folder, record)
         except RunFolderError as error:
-            warn(f"{' '.join(str(error).split())}: it is left out")
+            warn(f"{error.in_one_line}: it is left out")
             continue
         if run is None:
             continue

@@ -115,7 +115,7 @@ def load_run(
     given. Nothing in the run folder is changed, and torch's random generator stays as it was.
 
     Args:
-        folder: the run folder, as ``outputs/mse-resnet8-digits/lr0.1-seed0-672e9a0a``.
+        folder: the run folder, as ``outputs/mse-resnet8-digits/lr0.1-seed0-76933a25``.
         epoch: load the weights after this epoch, where the run kept them, in place of the newest.
         device: of model and data: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``.
 

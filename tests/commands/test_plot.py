@@ -148,6 +148,7 @@ def test_a_damaged_run_among_good_ones_is_named_and_left_out(tmp_path, capsys, f
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2
     assert all(line.startswith("nc-plot: left out: ") for line in errors)
+    assert not any("JSON remove" in line for line in errors)  # two sentences, not one
     assert any(str(bad) in line for line in errors)
     assert any(str(gone) in line for line in errors)
     with (tmp_path / "figures" / "summary.csv").open(newline="") as file:

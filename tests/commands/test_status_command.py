@@ -120,6 +120,18 @@ def test_a_pipe_gets_plain_whole_paths_and_nothing_heavy_is_loaded(sweep):
     assert lines[-1] == "interrupted: resumes with the same command"
 
 
+def test_rows_that_were_measured_from_elsewhere_are_nothing_for_nc_run(tmp_path, capsys):
+    folder = write_run(tmp_path, epochs=3, rows=1, state=INTERRUPTED)
+    assert status.main([str(tmp_path)]) == 0
+    assert "resumes with the same command" in capsys.readouterr().out
+    record = json.loads((folder / RUN_FILE).read_text())
+    (folder / RUN_FILE).write_text(json.dumps(record | {"kind": "measured"}))
+    assert status.main([str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert "1 interrupted" in output
+    assert "same command" not in output
+
+
 def test_what_varies_is_shown_in_columns_of_its_own(decays):
     header, heading, *lines = lines_of(overview([decays]), width=80)
     assert header.split() == ["seed", "weight_decay", "state", "epoch", "NC1", "test", "folder"]

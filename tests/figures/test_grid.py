@@ -117,3 +117,22 @@ def test_names_with_dollars_and_underscores_are_shown_as_they_are():
     title = next(text for text in texts(figure) if text.get_text() == "a$b$c")
     assert not title.get_parse_math()
     assert legend_words(figure) == ["_hidden$x$", "CE"]
+
+
+def test_a_long_caption_is_broken_into_lines_and_nothing_of_it_is_lost():
+    caption = (
+        "t0: first epoch of the terminal phase, or the first epoch. If the law holds, all lines are equal"
+    )
+    panel = Panel((), *SCALES)
+    frame = Frame(
+        rows=["a"], columns=["b"], panels=[[panel]], title="t", x_label="x", y_label="y", legend=[],
+        caption=caption,
+    )  # fmt: skip
+    with drawing():
+        figure = frame.draw()
+    title = legend(figure).get_title()
+    assert title.get_text().split() == caption.split()
+    assert "\n" in title.get_text()
+    box = title.get_window_extent()
+    assert figure.bbox.x0 <= box.x0
+    assert box.x1 <= figure.bbox.x1

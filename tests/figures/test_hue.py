@@ -78,6 +78,11 @@ def test_a_chosen_setting_colours_and_seeds_can_be_told_apart(tmp_path):
         Hue(runs, "weight_decy")
 
 
+def test_a_chosen_setting_that_is_the_same_in_all_runs_is_named_all_the_same(tmp_path):
+    figure = figure_of("nc1", sweep(tmp_path, [1e-4], losses=("mse", "ce")), hue="weight_decay")
+    assert "weight_decay 0.0001" in legend_words(figure)
+
+
 def test_networks_share_a_panel_where_colours_stand_for_them(tmp_path):
     runs = read(write_run(tmp_path, "resnet8", epochs=5), write_run(tmp_path, "vgg11", epochs=5))
     figure = figure_of("nc1", runs, hue="net")
