@@ -158,6 +158,7 @@ class Training(Optimization):
     precision: Literal["fp32", "tf32", "bf16"] = setting("of training alone", neutral="fp32")
     channels_last: bool = setting("memory layout of images and convolutions", neutral=True)
     compile: bool = setting("torch.compile the network for training", neutral=False)
+    deterministic: bool = setting("deterministic algorithms alone: the same bits on a GPU", neutral=False)
     sync_batchnorm: bool = setting(
         "under torchrun on GPUs: batch norm over the images of all ranks", neutral=False
     )

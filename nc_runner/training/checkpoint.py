@@ -15,13 +15,10 @@ import torch
 from torch import Tensor
 
 from nc_runner.errors import RunFolderError
+from nc_runner.networks.saved import Unreadable, load_saved
 from nc_runner.runs.record import CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE
 
 FORMAT = 1
-
-
-class Unreadable(ValueError):
-    """A file is not, or no longer, what was written; the message says why."""
 
 
 class RandomState(TypedDict, total=False):
@@ -154,7 +151,7 @@ def restore_random_state(state: RandomState) -> None:
 def _load(path: Path) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_saved(path)
     if not isinstance(state, dict) or not isinstance(state.get("format"), int):
         raise Unreadable("not an nc-runner checkpoint")
     digest = state.pop("digest", None)

@@ -33,6 +33,7 @@ from nc_runner.training.objective import objective_of
 from nc_runner.training.optimizers import penalty
 from nc_runner.training.progress import choose_progress
 from nc_runner.training.recorder import Recorder, RunRecorder, TrackerFactory
+from nc_runner.training.reproducible import deterministic_algorithms
 from nc_runner.training.signals import StopRequested, StopSignals
 from nc_runner.training.trainer import Trainer, seed_everything
 
@@ -63,16 +64,19 @@ def execute(
         NCRunnerError: the run cannot start or continue; the message says why and what to do. Raised on all
             ranks at the same point: a sweep can continue with its next run.
     """
-    trainer = _prepared_alike(config, group)
-    run_folder = RunFolder(folder, config, trainer)
-    if not group.is_first:
-        _carry_out(trainer, run_folder, Recorder(trainer, signals, config))
-        return
-    on_path = config.loss.target == "mse" and trainer.measurer.ridge is not None  # else L_perp says little
-    display = choose_progress(config.progress, config.epochs, label, path=on_path)
-    with _log_file(folder):
-        recorder = RunRecorder(trainer, signals, config, run_folder.writer, display, trackers)
-        _carry_out(trainer, run_folder, recorder)
+    with deterministic_algorithms(config.deterministic):
+        trainer = _prepared_alike(config, group)
+        run_folder = RunFolder(folder, config, trainer)
+        if not group.is_first:
+            _carry_out(trainer, run_folder, Recorder(trainer, signals, config))
+            return
+        on_path = (
+            config.loss.target == "mse" and trainer.measurer.ridge is not None
+        )  # else L_perp says little
+        display = choose_progress(config.progress, config.epochs, label, path=on_path)
+        with _log_file(folder):
+            recorder = RunRecorder(trainer, signals, config, run_folder.writer, display, trackers)
+            _carry_out(trainer, run_folder, recorder)
 
 
 def _carry_out(trainer: Trainer, folder: RunFolder, recorder: Recorder) -> None:

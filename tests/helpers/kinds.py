@@ -20,10 +20,18 @@ NEVER_SKIPPED = ("browser", "fashionmnist")  # where NC_RUNNER_ALL_TESTS=1, as i
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its kind, unless it is marked with one already."""
+    """Mark each test with its kind, unless it is marked with one already; without a GPU skip what needs one."""
     for item in items:
+        if item.get_closest_marker("gpu") and not _has_gpu():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
         if not any(item.get_closest_marker(kind) for kind in KINDS):
             item.add_marker(kind_of(item))
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def kind_of(item: pytest.Item) -> str:

@@ -200,7 +200,7 @@ def test_no_step_asks_for_a_value_of_a_tensor(loss, precision, monkeypatch):
     assert trainer.epoch == 0
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_no_synchronisation_inside_an_epoch_on_a_gpu():
     settings = settings_of("net=resnet8", "epochs=1", "batch_size=5")
     dataset = few_images(count=32).to("cuda")
