@@ -2,7 +2,14 @@
 
 
 class NCRunnerError(Exception):
-    """Base of all errors that are shown to the user as they are, without a traceback."""
+    """Base of all errors that are shown to the user as they are, without a traceback.
+
+    A message may hold names from files: what could steer a terminal, or cannot be printed, is a space in it.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
     @property
     def in_one_line(self) -> str:

@@ -60,6 +60,7 @@ def npz(root: str | Path, *, file: str) -> RawDataset:
     """
     place = _place(root, file, "data.options.file")
     try:
+        _check_size(place)
         with np.load(place) as arrays:
             missing = [name for name in NPZ_ARRAYS if name not in arrays]
             if missing:
@@ -136,6 +137,19 @@ def _place(root: str | Path, name: str, setting: str) -> Path:
     raise DataError(
         f"{setting}={name} is neither in the current folder nor in data.root={root}\ngive its path"
     )
+
+
+def _check_size(path: Path) -> None:
+    """Raise DataError where the arrays are larger than the free memory: a small file may expand."""
+    from nc_runner.data.streaming import free_memory  # here: it imports torch
+
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > (free := free_memory()):
+        raise DataError(
+            f"{path} takes {size / 2**30:.1f} GiB unpacked, and {free / 2**30:.1f} GiB of memory are free\n"
+            "give a smaller file, or images in folders: data=folder"
+        )
 
 
 def _whole(labels: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import math
 import os
 import re
 import socket
@@ -135,9 +136,9 @@ def read_idx(wanted: FileSet, name: str, shape: tuple[int, ...]) -> NDArray[np.u
         )
 
     try:
-        content = path.read_bytes()
-        if path.name != name:
-            content = gzip.decompress(content)
+        most = 4 + 4 * len(shape) + math.prod(shape)
+        with path.open("rb") if path.name == name else gzip.open(path) as file:
+            content = file.read(most + 1)  # a packed file may expand to any size
     except (OSError, EOFError, zlib.error) as error:
         raise invalid(f"cannot be read: {_reason(error)}") from error
 
@@ -157,7 +158,8 @@ def read_idx(wanted: FileSet, name: str, shape: tuple[int, ...]) -> NDArray[np.u
     expected = header + int(np.prod(shape))
     if len(content) != expected:
         state = "is cut short" if len(content) < expected else "is too long"
-        raise invalid(f"{state}: {len(content)} bytes unpacked, not {expected}")
+        size = len(content) if len(content) < expected else f"more than {expected}"
+        raise invalid(f"{state}: {size} bytes unpacked, not {expected}")
     values = np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
     if kind == "labels" and int(values.max()) > 9:
         raise invalid(f"has the label {int(values.max())}; labels go from 0 to 9")

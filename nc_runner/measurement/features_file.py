@@ -19,6 +19,7 @@ from nc_runner.measurement.features import Features, Split
 from nc_runner.measurement.precision import full, is_finite
 from nc_runner.measurement.samples import FitMeter, LossFunction, Samples, linear_outputs
 from nc_runner.measurement.tables import GrowingRows
+from nc_runner.networks.saved import load_saved
 
 _SHAPES = {
     "features": "NP", "labels": "N", "weight": "CP", "bias": "C", "test_features": "MP", "test_labels": "M",
@@ -150,10 +151,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # written in the format before torch 1.6
-        content = torch.load(path, map_location="cpu", weights_only=True)
+    content = load_saved(path, mapped=True)
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise MeasurementError(f"{path} is no features file: it is no dict of tensors")
     return content

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nc_runner.config.plugins import locate, reason, taken
 from nc_runner.config.values import nearest
 from nc_runner.errors import ConfigError, MeasurementError
+from nc_runner.networks.saved import load_saved
 
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")  # of wrappers that a model was saved inside
 _NESTED = ("state_dict", "model_state_dict", "model")  # keys under which checkpoints hold the weights
@@ -104,7 +104,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = load_saved(path)
     except FileNotFoundError:
         raise MeasurementError(f"there is no file {path}") from None
     except ImportError:

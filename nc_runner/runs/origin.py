@@ -8,7 +8,10 @@ from typing import Any
 
 import yaml
 
+from nc_runner.runs.tables import read_whole
+
 HYDRA_FILE = Path(".hydra", "hydra.yaml")  # in a run folder; written by Hydra
+_LARGEST = 2**22  # bytes of it
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ def origin_of(folder: Path) -> Origin:
     is meant.
     """
     try:
-        content = yaml.safe_load((folder / HYDRA_FILE).read_bytes())
+        content = yaml.safe_load(read_whole(folder / HYDRA_FILE, _LARGEST))
         runtime: Any = content["hydra"]["runtime"]
         recorded, written = Path(runtime["cwd"]), Path(runtime["output_dir"])
         sources = [source for source in runtime["config_sources"] if source["schema"] == "file"]

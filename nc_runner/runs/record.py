@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from nc_runner.columns import LAYER_COLUMNS, metric_columns
 from nc_runner.errors import RunFolderError
-from nc_runner.runs.tables import Table, parse_numbers, write_atomically
+from nc_runner.runs.tables import Table, opened, parse_numbers, read_whole, write_atomically
 
 METRICS_FILE = "metrics.csv"
 LAYERS_FILE = "layers.csv"
@@ -37,6 +37,7 @@ ANEW = "remove the folder, or let nc-run start anew beside it with overwrite=tru
 CUT_SHORT = "its last line was cut short and is left out"
 
 _LINE = 1000  # bytes, about those of a row
+_LARGEST_RECORD = 2**26  # bytes of run.json, which has a few kB
 
 FORMAT = 1  # of the run folder; raised when an older nc-runner could misread a newer folder
 
@@ -49,7 +50,7 @@ def read_run_file(folder: Path) -> dict[str, Any]:
     """``run.json`` as a dict. Raises :class:`RunFolderError` when it is missing or not one of ours."""
     path = folder / RUN_FILE
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_whole(path, _LARGEST_RECORD))
     except FileNotFoundError:
         raise RunFolderError(f"{folder} is not a run folder: it has no {RUN_FILE}") from None
     except OSError as error:
@@ -98,7 +99,7 @@ def rows_digest(folder: Path) -> str | None:
     """
     layers = folder / LAYERS_FILE
     try:
-        content = (folder / METRICS_FILE).read_bytes() + (layers.read_bytes() if layers.exists() else b"")
+        content = read_whole(folder / METRICS_FILE) + (read_whole(layers) if layers.exists() else b"")
     except OSError:
         return None
     return hashlib.sha256(content).hexdigest()
@@ -116,7 +117,7 @@ def last_rows(folder: Path, count: int, columns: Sequence[str] | None = None) ->
     ``columns``: those that are wanted, as far as the table has them; all by default.
     """
     try:
-        with (folder / METRICS_FILE).open("rb") as file:
+        with opened(folder / METRICS_FILE) as file:
             header = file.readline().decode().rstrip("\n").split(",")
             lines = _last_lines(file, count)
     except (OSError, UnicodeDecodeError):

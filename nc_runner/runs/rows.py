@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from nc_runner.columns import COLUMNS, LAYER_COLUMNS, TIME_COLUMNS
 from nc_runner.errors import RunFolderError
 from nc_runner.runs.record import CUT_SHORT, METRICS_FILE
-from nc_runner.runs.tables import parse_numbers, whole_lines
+from nc_runner.runs.tables import parse_numbers, read_whole, whole_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ def read_rows(path: Path) -> tuple[pd.DataFrame, list[str]]:
     rows for one epoch the later one is used. Raises :class:`RunFolderError` where no row can be read.
     """
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except FileNotFoundError:
         raise RunFolderError(f"{path.parent} has no {METRICS_FILE} yet") from None
     except OSError as error:
@@ -135,7 +135,7 @@ def read_layers(path: Path) -> tuple[pd.DataFrame | None, list[str]]:
     import pandas as pd
 
     try:
-        lines, cut = whole_lines(path.read_bytes())
+        lines, cut = whole_lines(read_whole(path))
     except FileNotFoundError:
         return None, []
     except OSError as error:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from nc_runner.errors import RunFolderError
+
+MOST = 2**31  # bytes of a table; one of 50,000 classes has 1 MB a row
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -24,6 +29,33 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def read_whole(path: Path, most: int = MOST) -> bytes:
+    """All bytes of a file. Raises OSError as :func:`opened` does."""
+    with opened(path, most) as file:
+        return file.read()
+
+
+@contextmanager
+def opened(path: Path, most: int = MOST) -> Iterator[BinaryIO]:
+    """A file, to be read.
+
+    Raises OSError as ``open`` does; also where it is no regular file, which might never end, and where it has
+    more than ``most`` bytes: a large file with holes takes no room on the disk, but in memory.
+    """
+    with open(path, "rb", opener=_opened_at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB", str(path))
+        yield file
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    """A descriptor; that of a pipe without a writer, too, which would be waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def unused_name(path: Path, ending: str) -> Path:
@@ -49,7 +81,7 @@ class Table:
         not have are NaN in its rows.
         """
         content = (text or ",".join(self.columns) + "\n").encode()
-        present = self.path.read_bytes() if self.path.exists() else b""
+        present = read_whole(self.path) if self.path.exists() else b""
         kept = None
         if text and not present.startswith(content) and not content.startswith(present):
             kept = unused_name(self.path, ".edited-")

@@ -12,8 +12,9 @@ from pathlib import Path
 from torch import Tensor
 
 from nc_runner.errors import RunFolderError
+from nc_runner.networks.saved import Unreadable
 from nc_runner.runs.weights import kept_epochs, weights_file
-from nc_runner.training.checkpoint import Unreadable, read_verified, write_verified
+from nc_runner.training.checkpoint import read_verified, write_verified
 
 __all__ = ["kept_epochs", "load_weights", "save_weights"]
 
