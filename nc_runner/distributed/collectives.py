@@ -19,7 +19,7 @@ from torch.distributed.rendezvous import rendezvous
 from nc_runner.collapse import ClassStatistics
 from nc_runner.distributed.group import Group
 from nc_runner.distributed.roster import Roster
-from nc_runner.distributed.torchrun import attempt, place
+from nc_runner.distributed.torchrun import place
 from nc_runner.errors import GroupError, NCRunnerError, TrainingError
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ def connected(timeout_seconds: float) -> Iterator[TorchGroup]:
                 warnings.simplefilter("ignore")  # rank 0 warns of the same
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if cuda else "gloo",
-                store=dist.PrefixStore(f"nc-runner/{attempt()}/group", store),  # type: ignore[attr-defined]
+                store=dist.PrefixStore(f"nc-runner/{roster.number}/group", store),  # type: ignore[attr-defined]
                 rank=here.rank,
                 world_size=here.world_size,
                 timeout=timedelta(seconds=timeout_seconds),

@@ -34,11 +34,6 @@ def place() -> Place:
         return Place()
 
 
-def attempt() -> int:
-    """How often torchrun has restarted the processes; its key-value store outlives a restart."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
 def report(message: str) -> None:
     """Have torchrun's own summary of failed processes show ``message`` for this one."""
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):

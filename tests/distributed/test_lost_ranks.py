@@ -21,7 +21,7 @@ def ranks(deed, victim, timeout=60):
         capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     pids = dict(re.findall(r"rank (\d) has pid (\d+)", done.stdout))
-    ends = [line for line in done.stdout.splitlines() if "has pid" not in line]
+    ends = [line for line in done.stdout.splitlines() if not line.endswith((" is in step", *pids.values()))]
     return ends, pids, time.monotonic() - began
 
 

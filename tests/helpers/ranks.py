@@ -1,6 +1,6 @@
-"""Run by two ranks under torchrun: one of them fails, dies or falls silent, and all tell how they end.
+"""Run by ranks under torchrun: one of them fails, dies or falls silent, and all tell how they end.
 
-Arguments: what rank VICTIM does, VICTIM, timeout in seconds, path of a file for what rank 0 hears.
+Arguments: what rank VICTIM does, VICTIM, timeout in seconds. With "waits" something is done to them.
 """
 
 import contextlib
@@ -25,9 +25,10 @@ def main(deed: str, victim: int, timeout: float) -> int:
             with group.guarded():
                 for _ in range(10):
                     group.agree(1)
-                if rank == victim:
+                if rank == victim and deed != "waits":
                     act(deed)
-                for _ in range(1000):
+                say(f"rank {rank} is in step")
+                for _ in range(20000 if deed == "waits" else 1000):
                     group.agree(1)
                     time.sleep(0.01)
     except GroupError as error:
