@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,9 +123,13 @@ def _plot(chosen: argparse.Namespace) -> int:
     )
     if runs:
         _print_tables(runs, judgements)
+    if chosen.in_words:
+        _print_words(runs, thresholds)
     tables = f", {SUMMARY_FILE} and {CLAIMS_FILE}" if runs else ""
     count = f"{len(files)} file{'s' * (len(files) != 1)}"
     print(f"{count}{tables} are in {_nearby(folder)}")
+    if chosen.in_words and (picture := folder / "overview.png") in files:
+        print(f"begin with {_nearby(picture)}")
     return DONE
 
 
@@ -149,6 +155,18 @@ def _print_tables(runs: Sequence[Run], judgements: Sequence[Judgement]) -> None:
         print_table(group_seeds(runs), console)
         print_claims(overall(judgements), console)
     print(tables.get(), end="")
+
+
+def _print_words(runs: Sequence[Run], thresholds: Thresholds) -> None:
+    from nc_runner.figures.words import in_words
+
+    width = min(100, shutil.get_terminal_size().columns)
+    for run in runs:
+        title, *lines = in_words(run, thresholds)
+        print(title)
+        for line in lines:
+            print(textwrap.fill(line, width, initial_indent="  - ", subsequent_indent="    "))
+        print()
 
 
 def _read(folders: list[Path]) -> tuple[list[Run], list[FlowRun]]:

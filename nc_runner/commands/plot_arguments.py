@@ -60,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help=f"L_perp counts as negligible below this share of L_LS (default: {NEGLIGIBLE:g})",
     )
+    result.add_argument(
+        "--in-words", action="store_true", help="also print what each run shows, in plain words"
+    )
     result.add_argument("--latex", action="store_true", help="also write summary.tex, a booktabs table")
     _add_figures(result)
     return add_version(result)
