@@ -6,6 +6,7 @@ from nc_runner.commands.hydra_app import resolvers
 from nc_runner.commands.hydra_app.compose import compose, session, sweep_jobs
 from nc_runner.commands.hydra_app.settings import settings_of
 from nc_runner.config.identity import folder_name
+from nc_runner.errors import ConfigError
 
 resolvers.register()
 
@@ -40,3 +41,9 @@ def test_runs_come_in_hydras_order():
     with session() as app:
         jobs = sweep_jobs(app, compose(app, ["lr=0.1,0.2", "seed=0,1"], sweep=True))
     assert [(job.config.lr, job.config.seed) for job in jobs] == [(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)]
+
+
+@pytest.mark.parametrize("given", [["seed=range(0,1000000000)"], ["seed=range(0,1000)", "lr=range(1,1000)"]])
+def test_a_sweep_of_more_runs_than_can_be_checked_is_an_error_at_once(given):
+    with session() as app, pytest.raises(ConfigError, match="more than 100,000 runs"):
+        sweep_jobs(app, compose(app, given, sweep=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from nc_runner.config.schema import Config
 from nc_runner.errors import ConfigError, NCRunnerError
 
 CONFIG_MODULE, CONFIG_NAME = "nc_runner.conf", "config"
+MOST_RUNS = 100_000  # of a sweep: each is composed and checked before the first begins
 _FOLDER_RULE = "${nc_run_folder:}"  # conf/config.yaml: hydra.sweep.subdir
 
 
@@ -103,16 +105,24 @@ def sweep_jobs(app: Any, sweep: DictConfig) -> list[Job]:
 
 
 def _choices(overrides: Sequence[Override]) -> list[list[str]]:
-    """For each key, in order, the overrides that a run may have of it; a key given twice has the last."""
+    """For each key, in order, the overrides that a run may have of it; a key given twice has the last.
+
+    Raises ConfigError where they make more than :data:`MOST_RUNS` runs.
+    """
     choices: dict[str, list[str]] = {}
     for override in overrides:
         key = override.get_key_element()
         if override.is_sweep_override():
             if not override.is_discrete_sweep():
                 raise HydraException(f"{override.input_line}: only a search takes an interval of values")
-            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            values = itertools.islice(override.sweep_string_iterator(), MOST_RUNS + 1)
+            choices[key] = [f"{key}={value}" for value in values]
         else:
             choices[key] = [f"{key}={override.get_value_element_as_str()}"]
+    if math.prod(map(len, choices.values())) > MOST_RUNS:
+        raise ConfigError(
+            f"the sweep has more than {MOST_RUNS:,} runs\ngive fewer values, in several commands"
+        )
     return list(choices.values())
 
 
