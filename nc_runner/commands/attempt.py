@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from nc_runner.runs.record import (
     DIVERGED,
     LOCK_FILE,
     LOG_FILE,
-    METRICS_FILE,
     REPLACED,
     RUN_FILE,
     last_row,
@@ -37,6 +37,12 @@ from nc_runner.runs.weights import missing_line, missing_weights
 from nc_runner.training.progress import show
 from nc_runner.training.signals import StopSignals
 
+LOOK_AGAIN = 2.0  # seconds between two looks at a folder that another process writes
+
+
+class FolderBusyError(RunFolderError):
+    """Another process is writing the run folder."""
+
 
 @dataclass(frozen=True)
 class RunAttempt:
@@ -44,6 +50,7 @@ class RunAttempt:
 
     ``group``: the ranks that compute it, each with its own RunAttempt. ``label`` begins every line that it
     prints, where several runs print side by side; ``title`` the first one, such as ``run 2 of 4``.
+    ``patient``: another process that writes the folder is waited for.
     """
 
     config: Config
@@ -51,6 +58,7 @@ class RunAttempt:
     group: Group = ALONE
     label: str = ""
     title: str = ""
+    patient: bool = False
 
     def carry_out(self, signals: StopSignals) -> bool:
         """Skip the run if it is finished, else resume or begin it. Whether there was anything to train.
@@ -58,23 +66,24 @@ class RunAttempt:
         Rank 0 looks at the folder and decides; the others do as it says.
 
         Raises:
+            FolderBusyError: another process is writing the folder.
             NCRunnerError: the run cannot start or go on, with the reason.
             StopRequested: a signal came; the run can be resumed.
         """
         with ExitStack() as held:
-            if self.group.on_first(lambda: self._has_work(held)):
+            if self.group.on_first(lambda: self._has_work(held, signals)):
                 from nc_runner.training.run import execute
 
                 execute(self.config, self.folder, signals, self.group, trackers_of(self.config), self.label)
                 return True
         return False
 
-    def _has_work(self, held: ExitStack) -> bool:
+    def _has_work(self, held: ExitStack, signals: StopSignals) -> bool:
         """Take the folder's lock into ``held``; whether there is anything to train.
 
         Moves an earlier run aside for overwrite=true.
         """
-        held.enter_context(self._locked())
+        self._lock(held, signals)
         check_owner(self.folder, self.config)
         if self.config.overwrite:
             self._keep_earlier_run()
@@ -93,17 +102,23 @@ class RunAttempt:
     def say(self, line: str) -> None:
         show(f"{self.label} {line}".lstrip())
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock: a run folder has one writer."""
-        from filelock import FileLock, Timeout
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.folder / LOCK_FILE, timeout=PATIENCE):
-                yield
-        except Timeout:
-            raise RunFolderError(_holder(self.folder)) from None
+    def _lock(self, held: ExitStack, signals: StopSignals) -> None:
+        """Take the folder's lock into ``held``: a run folder has one writer."""
+        told = False
+        while True:
+            try:
+                held.enter_context(_writing(self.folder, PATIENCE))
+                return
+            except FolderBusyError as error:
+                if not self.patient:
+                    raise
+                if not told:
+                    self.say(f"waits: {str(error).splitlines()[0]}")
+                told = True
+            end = time.monotonic() + LOOK_AGAIN
+            while time.monotonic() < end:
+                signals.pause()
+                time.sleep(0.1)
 
     def _keep_earlier_run(self) -> None:
         """Move what an earlier run left in the folder to one beside it; Hydra's own files stay as well."""
@@ -191,14 +206,15 @@ def message_of(error: Exception) -> str:
 
 
 def remove_if_nothing_began(folder: Path) -> None:
-    """Take away the folder that Hydra made for a run that could not start."""
-    if (folder / RUN_FILE).exists() or (folder / METRICS_FILE).exists() or not folder.is_dir():
+    """Take away the folder that Hydra made for a run that could not start, unless another process has it."""
+    if not folder.is_dir():
         return
-    if {entry.name for entry in folder.iterdir()} - {".hydra", LOCK_FILE, LOG_FILE}:
-        return
-    shutil.rmtree(folder / ".hydra", ignore_errors=True)
-    (folder / LOCK_FILE).unlink(missing_ok=True)
-    (folder / LOG_FILE).unlink(missing_ok=True)
+    with suppress(RunFolderError), _writing(folder, timeout=0):
+        if {entry.name for entry in folder.iterdir()} - {".hydra", LOCK_FILE, LOG_FILE}:
+            return
+        shutil.rmtree(folder / ".hydra", ignore_errors=True)
+        (folder / LOG_FILE).unlink(missing_ok=True)
+        (folder / LOCK_FILE).unlink(missing_ok=True)  # last, and held: who waits for it then makes another
     for empty in (folder, folder.parent, folder.parent.parent):
         try:
             empty.rmdir()
@@ -222,10 +238,36 @@ def result_line(folder: Path) -> str:
     return f"(epoch {epoch:.0f}, {test}NC1 {nc1:.2e})"
 
 
-def _holder(folder: Path) -> str:
+def holder(folder: Path) -> str:
+    """Who is writing the folder, as far as its record says."""
     try:
         record = read_run_file(folder)
-        holder = f"process {record.get('pid')} on {record.get('host')}"
+        return f"process {record.get('pid')} on {record.get('host')}"
     except RunFolderError:
-        holder = "another process"
-    return f"{folder} is being written by {holder}\nwait for it, or stop it, then give the command again"
+        return "another process"
+
+
+@contextmanager
+def _writing(folder: Path, timeout: float) -> Iterator[None]:
+    """Hold the folder's lock, which is tried for ``timeout`` seconds.
+
+    Raises FolderBusyError where another process has it, RunFolderError where there are no such locks.
+    """
+    from filelock import FileLock, Timeout  # here: it would make nc-status slower to start
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        advice = "wait for it, or stop it, then give the command again"
+        raise FolderBusyError(f"{folder} is being written by {holder(folder)}\n{advice}") from None
+    except NotImplementedError:
+        raise RunFolderError(
+            f"{folder} cannot be locked: its file system has no flock\n"
+            "choose an outputs folder on another one (hydra.run.dir and hydra.sweep.dir)"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import yaml
 from nc_runner.commands.attempt import is_finished, nearby, result_line
 from nc_runner.errors import NCRunnerError
 from nc_runner.runs.record import COMPLETE, INTERRUPTED, RUNNING
-from nc_runner.runs.sweeps import Attempt, SweepArchive
+from nc_runner.runs.sweeps import ELSEWHERE, Attempt, SweepArchive
 from nc_runner.training.progress import show
 
 LOST, NOT_STARTED = "lost", "not started"
@@ -27,11 +28,23 @@ class Line:
     exit_code: int
 
 
-def lines_of(sweep: SweepArchive, planned: list[Path]) -> list[Line]:
-    """Every run of a sweep: those of its plan in order, then those that a search chose."""
+def lines_of(
+    sweep: SweepArchive, planned: list[Path], elsewhere: Mapping[Path, str] | None = None
+) -> list[Line]:
+    """Every run of a sweep: those of its plan in order, then those that a search chose.
+
+    ``elsewhere``: who has the runs that go on without the command, by their folders.
+    """
+    others = {folder.resolve(): who for folder, who in (elsewhere or {}).items()}
     attempts = {Path(attempt.folder): attempt for attempt in sweep.attempts()}
     folders = dict.fromkeys([*(folder.resolve() for folder in planned), *attempts])
-    return [_line(folder, attempts.get(folder)) for folder in folders]
+    lines = [_line(folder, attempts.get(folder)) for folder in folders]
+    return [
+        Line(line.folder, ELSEWHERE, f"({others[line.folder]})", 1)
+        if line.folder in others and line.state != COMPLETE
+        else line
+        for line in lines
+    ]
 
 
 def report(lines: list[Line]) -> int:
@@ -61,7 +74,7 @@ def _line(folder: Path, attempt: Attempt | None) -> Line:
         finished = is_finished(folder)
     except NCRunnerError as error:
         return Line(folder, "failed", str(error).splitlines()[0], 1)
-    if attempt is None:
+    if attempt is None or attempt.state == ELSEWHERE:
         if finished:
             return Line(folder, COMPLETE, result_line(folder), 0)
         return Line(folder, NOT_STARTED, "", 1)

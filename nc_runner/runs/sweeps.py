@@ -26,8 +26,11 @@ from nc_runner.runs.locks import is_held
 from nc_runner.runs.record import RUN_FILE, RUNNING, SWEEPS_FOLDER
 from nc_runner.runs.tables import write_atomically
 
+ELSEWHERE = "elsewhere"  # an attempt that ended at once: another process is writing the folder
+
 _KEPT = 20  # lists of ended sweeps that still have runs to be made
 _STOP = "stop"
+_JOBS = "jobs"  # a file of a sweep that has jobs in a queue, which outlive its command
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a process did for a run: running until it ends, then as it ended.
+    """What a process did for a run: running until it ends, then as it ended, or ``elsewhere``.
 
     ``message``: the reason, for an attempt that failed; ``exit_code`` as nc-run's; ``started``: seconds since
     1970.
@@ -102,12 +105,15 @@ class SweepArchive:
         try:
             yield
         finally:
-            if all(attempt.state != RUNNING or attempt.host == gethostname() for attempt in self.attempts()):
+            here = all(
+                attempt.state != RUNNING or attempt.host == gethostname() for attempt in self.attempts()
+            )
+            if here and not (self.folder / _JOBS).exists():
                 shutil.rmtree(self.folder, ignore_errors=True)
             lock.release()
             with suppress(OSError):
                 sweep = _read(self.path)
-                if sweep is None or not sweep.to_make():
+                if (sweep is None or not sweep.to_make()) and not (self.folder / _JOBS).exists():
                     _remove(self.path)
 
     def plan(
@@ -145,6 +151,11 @@ class SweepArchive:
                 found.append(Attempt(**json.loads(path.read_bytes())))
         return sorted(found, key=lambda attempt: attempt.started)
 
+    def attempt_at(self, folder: Path) -> Attempt | None:
+        """The last attempt at one run."""
+        wanted = str(folder.resolve())
+        return next((attempt for attempt in self.attempts() if attempt.folder == wanted), None)
+
     def ask_to_stop(self) -> None:
         """Runs that have not begun are not to begin."""
         (self.folder / _STOP).touch()
@@ -152,9 +163,36 @@ class SweepArchive:
     def stop_was_asked(self) -> bool:
         return (self.folder / _STOP).exists()
 
+    def submitted(self, jobs: Mapping[str, str]) -> None:
+        """Write down the sweep's jobs in a queue, with the run folder of each; none: they ended."""
+        path = self.folder / _JOBS
+        if jobs:
+            write_atomically(path, json.dumps(dict(jobs)).encode())
+        else:
+            path.unlink(missing_ok=True)
+
     def turn_lock(self, turn: int) -> Path:
         """The file whose lock says that a process has the ``turn``-th share of this machine's GPUs."""
         return self.folder / f"turn-{turn}.lock"
+
+
+def jobs_in_queues(root: Path) -> dict[str, str]:
+    """The run folder of each job that sweeps of this outputs folder left to a queue, by the job's id."""
+    found: dict[str, str] = {}
+    for path in sorted((root / SWEEPS_FOLDER).glob(f"*/{_JOBS}")):
+        with suppress(OSError, ValueError, AttributeError):
+            found.update((str(name), str(folder)) for name, folder in json.loads(path.read_bytes()).items())
+    return found
+
+
+def forget_jobs(root: Path, asked: Iterable[str], alive: Iterable[str]) -> None:
+    """Forget the sweeps' jobs where all were asked for and the queue has none of them any more."""
+    known, still = set(asked), set(alive)
+    for path in (root / SWEEPS_FOLDER).glob(f"*/{_JOBS}"):
+        with suppress(OSError, ValueError, TypeError):
+            jobs = set(json.loads(path.read_bytes()))
+            if jobs <= known and not jobs & still:
+                path.unlink(missing_ok=True)
 
 
 def new_name() -> str:
@@ -205,7 +243,7 @@ def _prune(folder: Path, planned: set[Path]) -> None:
     ended = []
     for lock in folder.glob("*.lock"):
         path = lock.with_suffix(".json")
-        if is_held(lock) is True:
+        if is_held(lock) is True or (path.with_suffix("") / _JOBS).exists():
             continue
         sweep = _read(path)
         if sweep is not None and sweep.to_make() - planned:

@@ -30,19 +30,19 @@ from nc_runner.commands.hydra_app.compose import (
     session,
     single_job,
 )
+from nc_runner.commands.hydra_app.leader import Leader, follow
 from nc_runner.commands.hydra_app.messages import explain
 from nc_runner.commands.hydra_app.planning import show_planned
 from nc_runner.commands.hydra_app.settings import settings_of
 from nc_runner.commands.hydra_app.sweep import Sweep
 from nc_runner.commands.hydra_app.task import EndOfCommand, Task, is_full_error
 from nc_runner.commands.ranks import ranks
-from nc_runner.commands.report import best_of_search, lines_of, report
+from nc_runner.commands.report import best_of_search, report
 from nc_runner.config import plugins
 from nc_runner.distributed import torchrun
 from nc_runner.distributed.group import Group
 from nc_runner.errors import ConfigError, GroupError, NCRunnerError
 from nc_runner.runs.sweeps import SweepArchive, new_name
-from nc_runner.training.progress import show
 from nc_runner.training.signals import StopRequested, StopSignals
 
 
@@ -163,53 +163,31 @@ def _run_sweep(sweep: Sweep) -> int:
     sweep.prepare()
     settings = sweep.jobs[0].config if sweep.jobs else settings_of(sweep.composed)
     with ranks(settings) as group:
-        todo = sweep.only(group.on_first(sweep.unfinished))
+        todo = group.on_first(sweep.unfinished)
         if group.is_first:
-            return _lead_sweep(sweep, todo, Task(is_full_error(), group))
-        _follow_sweep(todo, group)
+            return _lead_sweep(sweep, todo, group)
+        follow(sweep, group)
     return 0
 
 
-def _lead_sweep(sweep: Sweep, todo: Sequence[Job], task: Task) -> int:
-    planned = [job.folder for job in sweep.jobs]
+def _lead_sweep(sweep: Sweep, todo: list[int], group: Group) -> int:
+    leader = Leader(sweep, Task(is_full_error(), group))
     with sweep.archive.alive():
-        if planned:
-            epochs = {job.folder: job.config.epochs for job in sweep.jobs}
-            settings = {job.folder: job.settings() for job in sweep.jobs}
-            sweep.archive.plan(epochs, any(job.config.overwrite for job in sweep.jobs), settings)
-        if len(todo) < len(planned):
-            show(f"already complete: {len(planned) - len(todo)} of {len(planned)} runs")
-        if lacking := sweep.lacking_weights(todo):
-            show(
-                f"without weights that keep_checkpoints asks for: {lacking} of them; "
-                "it keeps them only while a run trains; overwrite=true trains it again"
-            )
+        leader.announce(todo)
         try:
-            sweep.launch(todo, task)
+            leader.carry_out(todo)
         except (StopRequested, EndOfCommand, Exception) as error:
-            lines = lines_of(sweep.archive, planned)
+            lines = leader.lines()
             if lines:
                 report(lines)
             ours = isinstance(error, (StopRequested, EndOfCommand, NCRunnerError))
             if ours or is_full_error() or not lines:
                 raise
             return say(f"the sweep ended early: {explain(error)}", 1)
-        code = report(lines_of(sweep.archive, planned))
+        code = report(leader.lines())
     if sweep.searches:
         print(best_of_search(sweep.folder, str(sweep.composed.objective)))
     return code
-
-
-def _follow_sweep(todo: Sequence[Job], group: Group) -> None:
-    """What the other ranks do in a sweep: each run in turn; an error of all ranks ends that run alone."""
-    for job in todo:
-        try:
-            with StopSignals() as signals:
-                RunAttempt(job.config, job.folder, group).carry_out(signals)
-        except GroupError:
-            raise
-        except NCRunnerError:
-            continue  # rank 0 tells
 
 
 def _show_sweep(sweep: Sweep) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nc_runner.commands import shares
+from nc_runner.commands import ray_worker, shares
 from nc_runner.commands.hydra_app.settings import settings_of
 from nc_runner.config.cells import Cell, look_up, missing
 from nc_runner.config.identity import folder_name
@@ -54,6 +54,7 @@ def register() -> None:
         ("nc_run_count", shares.runs_at_a_time),
         ("nc_run_cpus", shares.cpus_of_run),
         ("nc_run_gpus", shares.gpus_of_ray_run),
+        ("nc_run_ray_variables", ray_worker.environment),
         ("nc_run_minutes", lambda hours: max(1, round(60 * hours))),
     ):
         OmegaConf.register_new_resolver(name, resolver, replace=True)

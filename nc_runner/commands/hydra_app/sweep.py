@@ -22,6 +22,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from nc_runner.commands.attempt import check_custom_callables, check_owner, is_finished, lacking_weights
+from nc_runner.commands.hydra_app import slurm
 from nc_runner.commands.hydra_app.compose import CONFIG_NAME, Job, sweep_jobs
 from nc_runner.commands.hydra_app.task import BASIC_LAUNCHER, BASIC_SWEEPER, Task
 from nc_runner.commands.shares import runs_at_a_time
@@ -63,6 +64,11 @@ class Sweep:
         return str(self.composed.hydra.launcher.get("_target_", "")).endswith(BASIC_LAUNCHER)
 
     @property
+    def by_slurm(self) -> bool:
+        """Whether the runs are jobs of Slurm's, which outlive the command."""
+        return str(self.composed.hydra.launcher.get("_target_", "")).endswith(f".{slurm.TARGET}")
+
+    @property
     def at_a_time(self) -> int | None:
         """How many runs the launcher carries out at once; None where that is not known."""
         launcher = self.composed.hydra.launcher
@@ -71,7 +77,7 @@ class Sweep:
             return 1
         if name == "JoblibLauncher":
             return runs_at_a_time(max(int(launcher.n_jobs), 0))
-        if name == "SlurmLauncher":
+        if self.by_slurm:
             return int(launcher.array_parallelism)
         return max(1, len(self.jobs)) if name == "LocalLauncher" else None
 
@@ -81,7 +87,9 @@ class Sweep:
 
     def prepare(self) -> None:
         """Find all runs and check their settings; a search checks each as it comes. Raises ConfigError."""
-        _check_time_limit(self.composed.hydra.launcher)
+        if self.by_slurm:
+            _check_time_limit(self.composed.hydra.launcher)
+            slurm.check_partition(self.composed.hydra.launcher)
         if not self.searches:
             self.jobs = sweep_jobs(self.app, self.composed)
 
@@ -118,7 +126,7 @@ class Sweep:
             StopRequested: a signal came, and all runs are stopped with their state saved.
             LauncherError: the launcher itself failed.
         """
-        with nullcontext() if self.in_this_process else _passing_on(self.archive) as stop:
+        with nullcontext() if self.in_this_process else _passing_on(self.archive, self.by_slurm) as stop:
             try:
                 if self.searches:
                     self.app.multirun(CONFIG_NAME, task, self.overrides)
@@ -135,25 +143,36 @@ class Sweep:
         if stop is not None and stop.signum is not None:
             raise StopRequested(stop.signum)
 
-    def _launch(self, todo: Sequence[Job], task: Task) -> None:
+    @contextmanager
+    def callbacks(self) -> Iterator[None]:
+        """Within, the sweep's rounds are launched: Hydra's callbacks hear of its start and its end."""
         callbacks = Callbacks(self.composed)
-        context = HydraContext(config_loader=self.app.config_loader, callbacks=callbacks)
         callbacks.on_multirun_start(config=self.composed, config_name=CONFIG_NAME)
-        if todo:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(self.composed, self.folder / "multirun.yaml")
-            launcher = Plugins.instance().instantiate_launcher(
-                hydra_context=context, task_function=task, config=self.composed
-            )
-            launcher.launch([job.overrides for job in todo], initial_job_idx=0)
+        yield
         callbacks.on_multirun_end(config=self.composed, config_name=CONFIG_NAME)
+
+    def _launch(self, todo: Sequence[Job], task: Task) -> None:
+        context = HydraContext(config_loader=self.app.config_loader, callbacks=Callbacks(self.composed))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.composed, self.folder / "multirun.yaml")
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=context, task_function=task, config=self.composed
+        )
+        if self.by_slurm and not self.searches:
+            slurm.launch(launcher, todo, self.archive, self.label)
+        else:
+            launcher.launch([job.overrides for job in todo], initial_job_idx=0)
+
+    def label(self, folder: Path) -> str:
+        """Which of the runs this is, such as ``[2/4]``."""
+        number = next(number for number, job in enumerate(self.jobs) if job.folder == folder)
+        return f"[{number + 1}/{len(self.jobs)}]"
 
 
 def _check_time_limit(launcher: DictConfig) -> None:
     """A Slurm job that is warned when it starts would be requeued for ever, without progress."""
     minutes, warning = launcher.get("timeout_min"), launcher.get("signal_delay_s")
-    by_slurm = str(launcher.get("_target_", "")).endswith("SlurmLauncher")
-    if by_slurm and minutes and warning and 60 * minutes <= warning:
+    if minutes and warning and 60 * minutes <= warning:
         raise ConfigError(
             f"launcher.hours gives a time limit of {60 * minutes} s, and Slurm's warning comes {warning} s "
             "before the limit: no job would get any further\ngive a longer launcher.hours"
@@ -166,8 +185,10 @@ class _Stop:
 
 
 @contextmanager
-def _passing_on(sweep: SweepArchive) -> Iterator[_Stop]:
+def _passing_on(sweep: SweepArchive, outlived: bool) -> Iterator[_Stop]:
     """Within, a stopping signal is passed on to the processes that have a run: they save its state.
+
+    Jobs by which the command is ``outlived`` go on, and those that wait will begin.
 
     Runs that wait their turn find that a stop was asked for, and do not begin. A second signal ends the
     command. Processes without a run get no signal: one that ends while it waits for work leaves joblib's
@@ -179,6 +200,8 @@ def _passing_on(sweep: SweepArchive) -> Iterator[_Stop]:
         if stop.signum is not None:
             raise KeyboardInterrupt
         stop.signum = signum
+        if outlived:
+            raise KeyboardInterrupt
         sweep.ask_to_stop()
         children = {child.pid for child in multiprocessing.active_children()}
         for attempt in sweep.attempts():

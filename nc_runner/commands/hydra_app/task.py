@@ -5,6 +5,7 @@ Importing this module registers what composing a run's settings needs: a launche
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from omegaconf import DictConfig
 
 from nc_runner.commands import shares
 from nc_runner.commands.attempt import (
+    FolderBusyError,
     RunAttempt,
     check_custom_callables,
     exit_code,
@@ -33,8 +35,9 @@ from nc_runner.config import plugins
 from nc_runner.config.schema import Config
 from nc_runner.distributed.group import ALONE, Group
 from nc_runner.errors import GroupError, NCRunnerError
-from nc_runner.runs.record import COMPLETE, FAILED, INTERRUPTED, last_row
-from nc_runner.runs.sweeps import Attempt, SweepArchive
+from nc_runner.runs.reader import read_record
+from nc_runner.runs.record import COMPLETE, FAILED, INTERRUPTED, RUN_FILE, RUNNING, last_row
+from nc_runner.runs.sweeps import ELSEWHERE, Attempt, SweepArchive
 from nc_runner.training.progress import show
 from nc_runner.training.signals import StopRequested, StopSignals
 
@@ -78,9 +81,13 @@ class Task:
             launcher = ""
         searching = not single and not str(hydra.sweeper.get("_target_", "")).endswith(BASIC_SWEEPER)
         sweep = SweepArchive(Path(hydra.sweep.dir), str(config.sweep)) if config.get("sweep") else None
-        job = _Job(config, folder, sweep, launcher, self.group)
+        job = _Job(config, folder, sweep, launcher, self.group, searching)
         try:
             job.run()
+        except FolderBusyError as error:
+            if sweep is None:
+                return error
+            job.put_off(error)
         except Exception as error:
             job.failed(error, speaks=not single)
             if isinstance(error, GroupError):
@@ -93,13 +100,17 @@ class Task:
 
 @dataclass
 class _Job:
-    """One run as Hydra hands it over. ``launcher``: empty in the command's own process."""
+    """One run as Hydra hands it over. ``launcher``: empty in the command's own process.
+
+    ``patient``: another process that writes the folder is waited for here: a search must know the result.
+    """
 
     composed: DictConfig
     folder: Path
     sweep: SweepArchive | None
     launcher: str
     group: Group
+    patient: bool = False
     config: Config | None = None
 
     def __post_init__(self) -> None:
@@ -117,21 +128,38 @@ class _Job:
             self._stopped(stop)
 
     def _carry_out(self, signals: StopSignals) -> None:
+        again = self._was_begun()
         self._record(self.attempt)  # before the stop is asked for: the command looks in this order
         if self.sweep is not None and self.sweep.stop_was_asked():
             remove_if_nothing_began(self.folder)
             self._record(replace(self.attempt, state=INTERRUPTED, message="not begun", exit_code=143))
             return
         self.config = settings_of(self.composed)
+        if again:  # requeued: overwrite=true was obeyed before
+            self.config = self.config.model_copy(update={"overwrite": False})
         check_custom_callables(self.config)
         self.config = shares.with_threads(self.config)
         if self.config.launcher.name == "joblib" and self.sweep is not None:
             shares.take_gpu(self.sweep, shares.runs_at_a_time(self.config.launcher.jobs))
-        attempt = RunAttempt(self.config, self.folder, self.group, self.label, self.title)
+        attempt = RunAttempt(self.config, self.folder, self.group, self.label, self.title, self.patient)
         already = "" if attempt.carry_out(signals) else "already "
         self._record(replace(self.attempt, state=COMPLETE))
         result = result_line(self.folder)
         show(f"{self.label} {already}complete: {nearby(self.folder)}  {result}".lstrip())
+
+    def _was_begun(self) -> bool:
+        """Whether a process of this sweep has begun the run before: a job that was requeued."""
+        before = self.sweep.attempt_at(self.folder) if self.sweep is not None else None
+        if before is None or before.state not in (RUNNING, INTERRUPTED):
+            return False
+        started = read_record(self.folder).started if (self.folder / RUN_FILE).exists() else None
+        return started is not None and started.timestamp() >= math.floor(before.started)
+
+    def put_off(self, error: FolderBusyError) -> None:
+        """Another process has the run: the command waits for it when the others have been begun."""
+        what = str(error).splitlines()[0]
+        self._record(replace(self.attempt, state=ELSEWHERE, message=what, exit_code=exit_code(error)))
+        print(f"{self.label} elsewhere: {what}".lstrip(), file=sys.stderr, flush=True)
 
     def failed(self, error: Exception, speaks: bool) -> None:
         """Record a failure and, where the command does not, say it."""
