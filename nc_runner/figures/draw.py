@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import gc
 import io
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from matplotlib.figure import Figure
 from PIL import Image
 
+from nc_runner.config.cores import usable_cores
 from nc_runner.figures.base import Cells
 from nc_runner.figures.catalogue import FLOW_CATALOGUE
-from nc_runner.figures.choice import Plan
+from nc_runner.figures.choice import Job, Plan
 from nc_runner.figures.grid import Frame
 from nc_runner.figures.sheets import drawing
 from nc_runner.runs.flows import FlowRun
 from nc_runner.runs.many import leave_interrupts_to_parent
 from nc_runner.runs.tables import write_atomically
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
+
+_Written: TypeAlias = dict[str, list[Path] | None]  # the files of each figure; None: it has nothing to show
 
 _PARALLEL_FROM = 12  # panels in all; below, starting processes takes longer than it saves
 PICTURE_DPI = 144  # of a picture in the report that is no SVG
@@ -76,18 +81,18 @@ def _write_picture(figure: Figure, path: Path, svg: bytes) -> None:
 def draw_all(plan: Plan, writer: FigureWriter) -> tuple[list[Path], list[str]]:
     """Write all figures of ``plan``; return the files, and the names of figures without data.
 
-    Processes draw them where there are many; this one decides what is drawn.
+    Processes draw them where there are many.
 
     Raises :class:`OSError` where a file cannot be written.
     """
     cells = Cells(plan.runs, plan.view.hue)
     panels = len(cells.networks) * len(cells.data_sets) * len(plan.jobs)
-    workers = min(os.cpu_count() or 1, len(plan.jobs)) if panels >= _PARALLEL_FROM else 1
+    workers = min(usable_cores(), len(plan.jobs)) if panels >= _PARALLEL_FROM else 1
     written = _in_processes(plan, writer, workers) if workers > 1 else None
     if written is None:
-        written = {name: writer.write(frame, name) for name, frame in _frames(plan)}
-    return [file for files in written.values() for file in files], [
-        job.name for job in plan.jobs if job.name not in written
+        written = {job.name: _drawn(job, plan, writer) for job in plan.jobs}
+    return [file for job in plan.jobs for file in written[job.name] or ()], [
+        job.name for job in plan.jobs if written[job.name] is None
     ]
 
 
@@ -104,28 +109,58 @@ def draw_flows(flows: Sequence[FlowRun], only: Sequence[str], writer: FigureWrit
     return files
 
 
-def _frames(plan: Plan) -> Iterator[tuple[str, Frame]]:
-    """Each figure that has something to show, by name."""
-    with drawing(plan.sheet):
-        for job in plan.jobs:
-            frame = job.frame(plan.runs, plan.view)
-            if frame is not None:
-                yield job.name, frame
+def _drawn(job: Job, plan: Plan, writer: FigureWriter) -> list[Path] | None:
+    """The files of one figure; None where it has nothing to show."""
+    with drawing(plan.sheet), _garbage_kept():
+        frame = job.frame(plan.runs, plan.view)
+    return None if frame is None else writer.write(frame, job.name)
 
 
-def _in_processes(plan: Plan, writer: FigureWriter, workers: int) -> dict[str, list[Path]] | None:
+def _in_processes(plan: Plan, writer: FigureWriter, workers: int) -> _Written | None:
     """The files of each figure; None where that failed, or where no processes can be started."""
+    found = _Written()
+    processes, receivers = [], []
+    gc.freeze()  # what the processes share with this one stays so: their collections leave it alone
     try:
-        with ProcessPoolExecutor(workers, initializer=leave_interrupts_to_parent) as pool:
-            futures: dict[str, Future[list[Path]]] = {}
-            for name, frame in _frames(plan):
-                waiting = [future for future in futures.values() if not future.done()]
-                if len(waiting) > workers:  # frames of many runs are large: few are in memory at a time
-                    wait(waiting, return_when=FIRST_COMPLETED)
-                futures[name] = pool.submit(writer.write, frame, name)
-            return {name: future.result() for name, future in futures.items()}
-    except (OSError, NotImplementedError, BrokenProcessPool):
+        context = get_context()
+        drawn = context.Value("i", 0)
+        for _ in range(workers):
+            receiver, sender = context.Pipe(duplex=False)
+            receivers.append(receiver)
+            arguments = (plan, writer, drawn, sender)
+            processes.append(context.Process(target=_draw_some, args=arguments, daemon=True))
+            processes[-1].start()
+            sender.close()
+        for receiver in receivers:
+            found |= receiver.recv()
+    except (OSError, EOFError, NotImplementedError):  # EOFError: a process ended without a word
         return None
+    finally:
+        gc.unfreeze()
+        for process in processes:
+            process.terminate()  # where another one failed; those that are done have ended
+    return found
+
+
+def _draw_some(plan: Plan, writer: FigureWriter, drawn: Synchronized[int], sender: Connection) -> None:
+    """In a process: take the next figure until all are ``drawn``, and send what was written.
+
+    The last of the catalogue come first: they have the most lines.
+    """
+    leave_interrupts_to_parent()
+    written = _Written()
+    while True:
+        with drawn.get_lock():
+            drawn.value += 1
+            number = drawn.value
+        if number > len(plan.jobs):
+            break
+        job = plan.jobs[-number]
+        try:
+            written[job.name] = _drawn(job, plan, writer)
+        except OSError:  # the other process draws all again, and says what is wrong
+            return
+    sender.send(written)
 
 
 @contextmanager

@@ -19,12 +19,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from nc_runner.figures.colour_bar import ColourBar, draw_bar
 from nc_runner.figures.letters import LEAST_SIZE, fitting, points_of, wrapped
 from nc_runner.figures.scales import Scale
 from nc_runner.figures.style import GREY
+from nc_runner.figures.ticks import mark_ticks, set_limits, set_ticks
 from nc_runner.figures.traces import Trace, draw_traces, ends_high
 
 _EDGE = 0.06  # inches
@@ -35,7 +35,7 @@ _BAR = 0.5  # inches of height that a scale of colours takes
 _LEAST_APART = 2.2  # inches of width of a panel that has a title and an axis of its own
 _ROOM_APART = 0.84  # of that width, which the title may take
 _OWN_TEXTS = 0.3  # inches that the title and tick labels of a panel take, where each has some
-_MOST_DETAILED = 4  # panels: with more, minor ticks would take most of the time
+_MOST_DETAILED = 4  # panels: with more, all those ticks would take most of the time
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,9 @@ class Frame:
         if len(self.rows) != 1 or len(self.columns) != 1:
             raise ValueError(f"{len(self.rows)} x {len(self.columns)} panels do not go into one pair of axes")
         panel = self.panels[0][0]
-        _set_scale(axes, panel, detailed=True)
+        set_limits(axes, panel.x, panel.y)
+        set_ticks(axes.xaxis, panel.x, detailed=True)
+        set_ticks(axes.yaxis, panel.y, detailed=True)
         axes.set(xlabel=self.x_label, ylabel=self.y_label)
         axes.set_title(self.title, parse_math=False)
         _draw_traces(axes, panel)
@@ -221,11 +223,22 @@ class Frame:
 
     def _set_scales(self, axes: Sequence[Sequence[Axes]]) -> None:
         panels, last = list(chain(*self.panels)), len(self.rows) - 1
-        detailed = len(panels) <= _MOST_DETAILED
+        detailed, shared = len(panels) <= _MOST_DETAILED, self._y_shared
         for i, (row, found) in enumerate(zip(axes, self.panels, strict=True)):
             for j, (one, panel) in enumerate(zip(row, found, strict=True)):
-                _set_scale(one, panel, detailed)
-                one.tick_params(labelbottom=i == last, labelleft=j == 0 or not self._y_shared)
+                if panel.shaded:
+                    one.set_facecolor("0.965")
+                    one.grid(False)
+                set_limits(one, panel.x, panel.y)
+                one.tick_params(labelbottom=i == last, labelleft=j == 0 or not shared)
+                for axis, scale, labelled in (
+                    (one.xaxis, panel.x, i == last),
+                    (one.yaxis, panel.y, j == 0 or not shared),
+                ):
+                    if labelled or detailed:
+                        set_ticks(axis, scale, detailed)
+                    else:
+                        mark_ticks(axis, scale.ticks)
 
     @property
     def _y_shared(self) -> bool:
@@ -237,35 +250,19 @@ class Frame:
 
         Only axes with tick labels are measured, and of equal ones only those of the first column or last row.
         """
-        for i, row in enumerate(axes):
-            for j, one in enumerate(row):
-                last = i == len(axes) - 1
-                one.xaxis.set_visible(last)
-                one.yaxis.set_visible(self.apart or j == 0 or (last and not self._y_shared))
+        unmeasured = [one.xaxis for row in axes[:-1] for one in row]
+        if not self.apart:
+            rows = axes if self._y_shared else axes[:-1]
+            unmeasured += [one.yaxis for row in rows for one in row[1:]]
+        hidden = [axis for axis in unmeasured if axis.get_visible()]
+        for axis in hidden:
+            axis.set_visible(False)
         ConstrainedLayoutEngine(w_pad=0.055, h_pad=0.055).execute(figure)
-        for one in chain(*axes):
-            one.xaxis.set_visible(True)
-            one.yaxis.set_visible(True)
-
-
-def _set_scale(axes: Axes, panel: Panel, detailed: bool) -> None:
-    x, y = panel.x, panel.y
-    if x.log:
-        axes.set_xscale("log")
-    if y.log:
-        axes.set_yscale("log")
-    axes.set_xlim(x.low if x.log else x.low - 0.02 * (x.high - x.low), x.high)
-    axes.set_ylim(y.low if y.log else y.low - 0.03 * (y.high - y.low), y.high)
-    for axis, scale in ((axes.xaxis, x), (axes.yaxis, y)):
-        axis.set_major_locator(FixedLocator(scale.ticks))
-        axis.set_minor_locator(FixedLocator(scale.minor) if detailed and scale.minor else NullLocator())
-        axis.set_major_formatter(FixedFormatter(scale.labels))
+        for axis in hidden:
+            axis.set_visible(True)
 
 
 def _draw_traces(axes: Axes, panel: Panel) -> None:
-    if panel.shaded:
-        axes.set_facecolor("0.965")
-        axes.grid(False)
     draw_traces(axes, panel.traces, panel.y)
     if panel.name:
         high = ends_high(panel.traces, panel.y)

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -223,16 +223,16 @@ def test_a_users_matplotlib_settings_do_not_change_a_figure(tmp_path):
 @pytest.mark.parametrize("processes", ["two", "refused"])
 def test_processes_draw_what_one_draws_and_where_there_are_none_one_does(tmp_path, monkeypatch, processes):
     runs = read(write_run(tmp_path, epochs=3))
-    monkeypatch.setattr(draw.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(draw, "usable_cores", lambda: 2)
 
-    def pool(*arguments, **options):
+    def context():
         used.append(processes)
         if processes == "refused":
             raise OSError("no semaphores here")
-        return ProcessPoolExecutor(*arguments, **options)
+        return get_context()
 
     used = []
-    monkeypatch.setattr(draw, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr(draw, "get_context", context)
     contents = []
     for out, threshold in ((tmp_path / "a", 1), (tmp_path / "b", 10**9)):
         out.mkdir()

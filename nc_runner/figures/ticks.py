@@ -1,0 +1,48 @@
+"""The limits and ticks of a panel's axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from nc_runner.figures.scales import Scale
+
+
+def set_limits(axes: Axes, x: Scale, y: Scale) -> None:
+    """The limits of a panel, with a little room where an axis is linear."""
+    if x.log:
+        axes.set_xscale("log")
+    if y.log:
+        axes.set_yscale("log")
+    axes.set_xlim(x.low if x.log else x.low - 0.02 * (x.high - x.low), x.high)
+    axes.set_ylim(y.low if y.log else y.low - 0.03 * (y.high - y.low), y.high)
+
+
+def set_ticks(axis: Axis, scale: Scale, detailed: bool) -> None:
+    """Ticks with labels; ``detailed``: with minor ticks."""
+    axis.set_major_locator(FixedLocator(scale.ticks))
+    axis.set_minor_locator(FixedLocator(scale.minor) if detailed and scale.minor else NullLocator())
+    axis.set_major_formatter(FixedFormatter(scale.labels))
+
+
+def mark_ticks(axis: Axis, places: Sequence[float]) -> None:
+    """Ticks without labels, in place of the axis: one line each for all marks and all grid lines.
+
+    A tick of matplotlib's is five objects: with many panels, they would take most of the time.
+    """
+    (tick,) = axis.get_major_ticks(1)
+    for line, ends in ((tick.gridline, (0, 1)), (tick.tick1line, (0,)), (tick.tick2line, (1,))):
+        if line.get_visible():
+            along, across = np.repeat(places, len(ends) + 1), [*ends, math.nan] * len(places)
+            mark = Line2D([], [])
+            mark.update_from(line)
+            mark.set_data(*((along, across) if axis.axis_name == "x" else (across, along)))
+            mark.set(zorder=axis.get_zorder(), in_layout=False)
+            axis.axes.add_artist(mark).set_clip_on(line is tick.gridline)
+    axis.set_visible(False)
