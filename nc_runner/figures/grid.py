@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -250,7 +251,7 @@ class Frame:
 
         Only axes with tick labels are measured, and of equal ones only those of the first column or last row.
         """
-        unmeasured = [one.xaxis for row in axes[:-1] for one in row]
+        unmeasured: list[Axis] = [one.xaxis for row in axes[:-1] for one in row]
         if not self.apart:
             rows = axes if self._y_shared else axes[:-1]
             unmeasured += [one.yaxis for row in rows for one in row[1:]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
@@ -42,7 +42,7 @@ def mark_ticks(axis: Axis, places: Sequence[float]) -> None:
             along, across = np.repeat(places, len(ends) + 1), [*ends, math.nan] * len(places)
             mark = Line2D([], [])
             mark.update_from(line)
-            mark.set_data(*((along, across) if axis.axis_name == "x" else (across, along)))
+            mark.set_data(*((along, across) if isinstance(axis, XAxis) else (across, along)))
             mark.set(zorder=axis.get_zorder(), in_layout=False)
             axis.axes.add_artist(mark).set_clip_on(line is tick.gridline)
     axis.set_visible(False)
