@@ -6,7 +6,7 @@
 #   scripts/slurm_cluster.sh stop FOLDER
 #
 # All its files are in FOLDER. It ends all that it started, and nothing else. The partition "short" has a limit of
-# 10 minutes; "all", the default, has none. It answers to this machine alone.
+# 10 minutes; "all", the default, has none. SLURM_CLUSTER_PORT (16816) is below the five ports that it takes.
 set -euo pipefail
 
 fail() {
@@ -37,7 +37,7 @@ write_settings() {
   cat >"$folder/slurm.conf" <<EOF
 ClusterName=nctest
 SlurmctldHost=$(hostname -s)(127.0.0.1)
-SlurmctldPort=16817
+SlurmctldPort=$((port + 1))
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -64,7 +64,7 @@ MinJobAge=300
 KillWait=30
 JobAcctGatherType=jobacct_gather/none
 $1
-NodeName=n1,n2 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=16818,16819 CPUs=$cores RealMemory=$memory
+NodeName=n1,n2 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$((port + 2)),$((port + 3)) CPUs=$cores RealMemory=$memory
 PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=n1,n2 MaxTime=10 State=UP
 EOF
@@ -75,7 +75,7 @@ start_accounting() {
   mkdir -p "$data"
   chown mysql "$data"
   mysql_install_db --user=mysql --datadir="$data" --auth-root-authentication-method=normal >"$folder/mariadb.setup" 2>&1
-  daemon mariadbd mariadbd --no-defaults --user=mysql --datadir="$data" --socket="$data/socket" --port=16820 \
+  daemon mariadbd mariadbd --no-defaults --user=mysql --datadir="$data" --socket="$data/socket" --port=$((port + 4)) \
     --bind-address=127.0.0.1 --innodb-buffer-pool-size=128M --pid-file="$data/pid"
   wait_for 60 mariadbd mysqladmin --no-defaults --socket="$data/socket" -u root ping
   mysql --no-defaults --socket="$data/socket" -u root -e \
@@ -85,19 +85,19 @@ AuthType=auth/munge
 AuthInfo=socket=$folder/munge.socket
 DbdHost=localhost
 DbdAddr=127.0.0.1
-DbdPort=16821
+DbdPort=$((port + 5))
 SlurmUser=root
 LogFile=$folder/slurmdbd.log
 PidFile=$folder/slurmdbd.own.pid
 StorageType=accounting_storage/mysql
 StorageHost=127.0.0.1
-StoragePort=16820
+StoragePort=$((port + 4))
 StorageUser=slurm
 StoragePass=slurm
 EOF
   chmod 600 "$folder/slurmdbd.conf"
   daemon slurmdbd slurmdbd -D
-  wait_for 60 slurmdbd bash -c "</dev/tcp/127.0.0.1/16821"
+  wait_for 60 slurmdbd bash -c "</dev/tcp/127.0.0.1/$((port + 5))"
 }
 
 start() {
@@ -117,7 +117,7 @@ start() {
   if $accounting; then
     storage="AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
-AccountingStoragePort=16821"
+AccountingStoragePort=$((port + 5))"
   fi
   write_settings "$storage"
   export SLURM_CONF=$folder/slurm.conf
@@ -157,6 +157,7 @@ stop() {
   rm -f "$folder/slurm.conf"
 }
 
+port=${SLURM_CLUSTER_PORT:-16816}
 accounting=false
 arguments=()
 for argument in "$@"; do

@@ -80,18 +80,22 @@ class Leader:
         while left:
             hands = self._hands(left)
             free = [number for number in left if self.planned[number] not in hands]
+            told = self._tell(hands, told)
             if free:
                 self._tell_ranks(free)
                 self.sweep.launch(self.sweep.only(free), self.task)
                 put_off = self._put_off(free)
                 left = [number for number in left if number not in free or number in put_off]
-                hands = self._hands(left)
-            if hands and not told:
-                told = True
-                show(_told(list(hands.values()), len(self.planned)))
+                told = self._tell(self._hands(left), told)
             if left:
                 self._wait(left)
                 left = [number for number in left if not self._ended(number)]
+
+    def _tell(self, hands: dict[Path, str], told: bool) -> bool:
+        """Say once who has runs that are waited for; whether it was said."""
+        if hands and not told:
+            show(_told(list(hands.values()), len(self.planned)))
+        return told or bool(hands)
 
     def _put_off(self, numbers: Sequence[int]) -> set[int]:
         """Those of the runs that another process had; not where locks cannot be seen: that is an error."""
