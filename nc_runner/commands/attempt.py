@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 import time
@@ -37,6 +38,7 @@ from nc_runner.runs.weights import missing_line, missing_weights
 from nc_runner.training.progress import show
 from nc_runner.training.signals import StopSignals
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what flock says where there are no locks
 LOOK_AGAIN = 2.0  # seconds between two looks at a folder that another process writes
 
 
@@ -262,7 +264,9 @@ def _writing(folder: Path, timeout: float) -> Iterator[None]:
     except Timeout:
         advice = "wait for it, or stop it, then give the command again"
         raise FolderBusyError(f"{folder} is being written by {holder(folder)}\n{advice}") from None
-    except NotImplementedError:
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
         raise RunFolderError(
             f"{folder} cannot be locked: its file system has no flock\n"
             "choose an outputs folder on another one (hydra.run.dir and hydra.sweep.dir)"

@@ -1,5 +1,8 @@
 """Two commands at once on one outputs folder: from two hosts, and where they share files but no locks."""
 
+import errno
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -10,8 +13,12 @@ import pytest
 from helpers import hosts
 from helpers.launched import wait_for_line
 from helpers.process import nc_run, only_run, start
+from helpers.settings import settings_of
 
 from nc_runner.columns import TIME_COLUMNS
+from nc_runner.commands.attempt import RunAttempt
+from nc_runner.errors import RunFolderError
+from nc_runner.training.signals import StopSignals
 
 SMALL = (
     "data.samples_per_class=10", "batch_size=50", "net=vgg6", "net.head_width=32", "lr=0.01", "threads=1",
@@ -19,13 +26,20 @@ SMALL = (
 )  # fmt: skip
 WHY_NOT = hosts.why_not()
 NEEDS_HOSTS = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
-pytestmark = [pytest.mark.hosts, pytest.mark.slow, pytest.mark.timeout(900)]
+SHARED = [pytest.mark.hosts, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def marked(test):
+    for mark in SHARED:
+        test = mark(test)
+    return test
 
 
 def rows_of(run):
     return pd.read_csv(run / "metrics.csv").drop(columns=list(TIME_COLUMNS))
 
 
+@marked
 @NEEDS_HOSTS
 def test_two_hosts_at_once_train_each_run_of_a_sweep_once(tmp_path):
     command = [sys.executable, "-m", "nc_runner", "-m", "seed=0,1,2", "epochs=20", *SMALL]
@@ -68,6 +82,7 @@ def two_mounts(folder):
             subprocess.run(["umount", "-l", mount], check=True)
 
 
+@marked
 @pytest.mark.skipif(shutil.which("bindfs") is None, reason="no bindfs here (Debian: bindfs)")
 def test_without_common_locks_a_run_killed_on_one_host_resumes_on_the_other_with_the_same_rows(tmp_path):
     """What holds there: one writer after the other. Two at once can double rows, as the README says."""
@@ -84,3 +99,16 @@ def test_without_common_locks_a_run_killed_on_one_host_resumes_on_the_other_with
     assert nc_run(*command, cwd=tmp_path / "alone").returncode == 0
     run = only_run(tmp_path / "base")
     pd.testing.assert_frame_equal(rows_of(run), rows_of(only_run(tmp_path / "alone")), check_exact=True)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said(number, tmp_path, monkeypatch):
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (
+        StopSignals() as signals,
+        pytest.raises(RunFolderError, match="cannot be locked: its file system has no flock\n"),
+    ):
+        RunAttempt(settings_of(), tmp_path / "run").carry_out(signals)
