@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from nc_runner.commands.attempt import check_custom_callables, check_owner, is_finished, lacking_weights
 from nc_runner.commands.hydra_app import slurm
 from nc_runner.commands.hydra_app.compose import CONFIG_NAME, Job, sweep_jobs
+from nc_runner.commands.hydra_app.light import DropSettings
 from nc_runner.commands.hydra_app.task import BASIC_LAUNCHER, BASIC_SWEEPER, Task
 from nc_runner.commands.shares import runs_at_a_time
 from nc_runner.errors import ConfigError, NCRunnerError
@@ -152,7 +153,9 @@ class Sweep:
         callbacks.on_multirun_end(config=self.composed, config_name=CONFIG_NAME)
 
     def _launch(self, todo: Sequence[Job], task: Task) -> None:
-        context = HydraContext(config_loader=self.app.config_loader, callbacks=Callbacks(self.composed))
+        callbacks = Callbacks(self.composed)
+        callbacks.callbacks.append(DropSettings())
+        context = HydraContext(config_loader=self.app.config_loader, callbacks=callbacks)
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.composed, self.folder / "multirun.yaml")
         launcher = Plugins.instance().instantiate_launcher(
