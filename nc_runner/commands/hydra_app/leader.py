@@ -42,6 +42,7 @@ class Leader:
         self.planned = [job.folder for job in sweep.jobs]
         self._jobs: dict[Path, str] | None = None
         self._asked = -_ASK_AGAIN
+        self._told = False
 
     def announce(self, todo: Sequence[int]) -> None:
         """Write the list of the runs, and say what of it needs no work."""
@@ -76,26 +77,24 @@ class Leader:
         return lines_of(self.sweep.archive, self.planned, self._hands(range(len(self.planned))))
 
     def _rounds(self, left: list[int]) -> None:
-        told = False
         while left:
             hands = self._hands(left)
             free = [number for number in left if self.planned[number] not in hands]
-            told = self._tell(hands, told)
             if free:
+                self._tell(hands)
                 self._tell_ranks(free)
                 self.sweep.launch(self.sweep.only(free), self.task)
                 put_off = self._put_off(free)
                 left = [number for number in left if number not in free or number in put_off]
-                told = self._tell(self._hands(left), told)
             if left:
                 self._wait(left)
                 left = [number for number in left if not self._ended(number)]
 
-    def _tell(self, hands: dict[Path, str], told: bool) -> bool:
-        """Say once who has runs that are waited for; whether it was said."""
-        if hands and not told:
+    def _tell(self, hands: dict[Path, str]) -> None:
+        """Say once who has runs that are waited for."""
+        if hands and not self._told:
             show(_told(list(hands.values()), len(self.planned)))
-        return told or bool(hands)
+        self._told |= bool(hands)
 
     def _put_off(self, numbers: Sequence[int]) -> set[int]:
         """Those of the runs that another process had; not where locks cannot be seen: that is an error."""
@@ -141,6 +140,7 @@ class Leader:
         """
         heard = time.monotonic()
         with StopSignals() as signals:
+            self._tell(self._hands(numbers))  # a signal from here on ends the waiting
             while True:
                 end = time.monotonic() + LOOK_AGAIN
                 while time.monotonic() < end:
