@@ -49,7 +49,7 @@ def deterministic_algorithms(wanted: bool) -> Iterator[None]:
 def _fix_workspace() -> None:
     if os.environ.get(WORKSPACE) in (FIXED_WORKSPACE, ":16:8"):
         return
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         raise ConfigError(
             "deterministic=true: this process has used CUDA without it\n"
             f"give it to all runs of the sweep, or set {WORKSPACE}={FIXED_WORKSPACE} before the command"

@@ -20,7 +20,7 @@ NEVER_SKIPPED = ("browser", "fashionmnist")  # where NC_RUNNER_ALL_TESTS=1, as i
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its kind, unless it is marked with one already; without a GPU skip what needs one."""
+    """Mark each test with its kind, unless it is marked already; without a GPU skip what needs one."""
     for item in items:
         if item.get_closest_marker("gpu") and not _has_gpu():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
