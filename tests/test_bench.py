@@ -60,6 +60,7 @@ def test_the_notebooks_analysis_gives_nc_runners_row(bench):
     assert {name: row[name] for name in theirs} == pytest.approx(theirs, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_all_ways_to_train_start_and_end_with_the_same_weights(bench):
     contest = part("train").Contest(bench, few_images(count=64), "net=resnet8", "batch_size=16")
     assert len(contest.times("", ("fp32", "bf16"))) == 6
@@ -114,6 +115,7 @@ def test_growth_beyond_its_order_is_flagged():
     assert "DEPARTS: memory" in scale.compare("N", second, first, measured).note
 
 
+@pytest.mark.slow
 def test_the_peak_of_memory_is_that_of_each_size_alone():
     scale, bench = part("scale"), part("common").Bench(torch.device("cpu"), quick=True)
     large, small = (60_000, 128, 10), (20_000, 128, 10)

@@ -109,10 +109,11 @@ def load_run(
     """Read a run back: its network with the trained weights, its settings, rows and data.
 
     The weights are those of the newest whole checkpoint, so a run that is not finished, or still running,
-    can be loaded too: ``epoch`` and ``step`` of what is returned say how far they were trained. No code in
-    the run folder is executed (``torch.load(..., weights_only=True)``); a custom network is imported by its
-    path, from the installed packages, the current folder, or the folder in which the run's command was
-    given. Nothing in the run folder is changed, and torch's random generator stays as it was.
+    can be loaded too: ``epoch`` and ``step`` of what is returned say how far they were trained. Files of the
+    run folder execute nothing (``torch.load(..., weights_only=True)``), but custom callables that its record
+    names are imported and called: from the installed packages, the current folder, or the folder in which the
+    record says that the command was given (SECURITY.md). Nothing in the run folder is changed, and torch's
+    random generator stays as it was.
 
     Args:
         folder: the run folder, as ``outputs/mse-resnet8-digits/lr0.1-seed0-76933a25``.

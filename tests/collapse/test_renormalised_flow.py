@@ -16,7 +16,7 @@ from nc_runner.collapse import (
 from nc_runner.collapse.flow import least_squares_gradient, renormalise, velocity
 
 LAWS = ("projected", "raw")
-SIZES = [(3, 6, 10), (10, 16, 20), (10, 64, 50)]
+SIZES = [(3, 6, 10), (10, 16, 20), pytest.param(10, 64, 50, marks=pytest.mark.slow)]
 SMALL = (3, 2, 4)  # small enough to write out the tangent space
 
 

@@ -54,7 +54,7 @@ def best_loss(features, labels, num_classes, rank):
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("spread", [1.0, 1e-3, 1e-6])
+@pytest.mark.parametrize("spread", [1.0, pytest.param(1e-3, marks=pytest.mark.slow), 1e-6])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_the_decomposition_leaves_no_residual(shape, spread, dtype):
     samples, C, rank, dim = shape
@@ -70,7 +70,7 @@ def test_the_decomposition_leaves_no_residual(shape, spread, dtype):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("samples", [100, 500, 3000])
+@pytest.mark.parametrize("samples", [100, pytest.param(500, marks=pytest.mark.slow), 3000])
 @pytest.mark.parametrize("spread", [1.0, 0.1, 1e-3])
 def test_the_least_squares_loss_is_that_of_the_directions_which_hold_more_than_rounding(
     samples, spread, seed

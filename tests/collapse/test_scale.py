@@ -89,6 +89,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux alone")
 def test_many_classes_need_no_table_of_classes_by_classes():
     """For 12,000 classes one float64 table has 1,099 MiB."""

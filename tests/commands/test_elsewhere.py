@@ -67,7 +67,9 @@ def starts(folder):
     return [sum(", from epoch " in line for line in log.splitlines()) for log in logs]
 
 
-@pytest.mark.parametrize("launcher", [(), JOBLIB], ids=["basic", "joblib"])
+@pytest.mark.parametrize(
+    "launcher", [(), pytest.param(JOBLIB, marks=pytest.mark.slow)], ids=["basic", "joblib"]
+)
 def test_a_sweep_waits_for_a_run_that_another_process_writes(launcher, made, hold, tmp_path):
     source, name = made
     holder = hold(tmp_path / name)

@@ -112,7 +112,7 @@ def test_a_signal_stops_all_runs_which_resume_from_there(name, tmp_path):
     assert len(list(tmp_path.rglob("checkpoint.pt"))) == 2
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
 def test_a_signal_ends_a_sweep_of_which_a_process_has_no_run_left(name, tmp_path):
     """A waiting process of joblib's must not be ended: it holds the queue's lock."""
     process = start("-m", "epochs=1,400", "threads=1", "progress=plain", *JOBLIB, cwd=tmp_path)

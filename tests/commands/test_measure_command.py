@@ -365,7 +365,9 @@ def test_rows_of_different_columns_do_not_go_into_one_folder(features, in_folder
     assert not (in_folder / "out").exists()
 
 
-@pytest.mark.parametrize(("given", "recorded"), [([], "notebook"), (["--ridge", "0.5"], 0.5)])
+@pytest.mark.parametrize(
+    ("given", "recorded"), [([], "notebook"), pytest.param(["--ridge", "0.5"], 0.5, marks=pytest.mark.slow)]
+)
 def test_the_record_says_by_which_rule_the_ridge_was_chosen(given, recorded, in_folder):
     result = nc_run(
         "epochs=1", "analysis.ridge=notebook", "progress=none", "hydra.run.dir=run", cwd=in_folder

@@ -203,7 +203,10 @@ def test_help_names_groups_options_settings_and_examples(tmp_path):
     assert page.count("  nc-run ") >= 3
 
 
-@pytest.mark.parametrize("name", STOPPING)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name.startswith("SIGUSR") else ()) for name in STOPPING],
+)
 def test_a_signal_stops_a_run_which_then_resumes_to_the_numbers_of_an_uninterrupted_one(
     name, whole, tmp_path
 ):

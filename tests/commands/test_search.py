@@ -34,6 +34,7 @@ def test_the_example_finds_the_best_of_its_runs(tmp_path):
     assert f"best: lr={found['best_params']['lr']}  (test_accuracy {found['best_value']:.6g}" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_a_failed_trial_and_the_search_goes_on_by_another_column(tmp_path):
     result = nc_run(
         *SEARCH, "hydra.sweeper.n_trials=4", "lr=choice(1e9,0.1)", "objective=nc1",

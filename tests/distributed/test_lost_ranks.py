@@ -25,7 +25,7 @@ def ranks(deed, victim, timeout=60):
     return ends, pids, time.monotonic() - began
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_failure_of_one_rank_ends_both_and_rank_0_says_whose_it_was(victim):
     ends, _, _ = ranks("fails", victim)
     reason = f"GroupError: rank {victim} of 2 on {socket.gethostname()}: ValueError: a bug of one rank"

@@ -5,9 +5,9 @@ Prints its address. A line of input kills the second node, as a power cut would;
 
 import sys
 
-from ray.cluster_utils import Cluster
-
 if __name__ == "__main__":
+    from ray.cluster_utils import Cluster  # an extra, which other tests do without
+
     node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_000_000}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     try:

@@ -110,6 +110,7 @@ def test_torchmetrics(digits):
     assert columns == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_keras(digits, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "torch")  # before it is imported
     keras = pytest.importorskip("keras")

@@ -237,6 +237,7 @@ def test_outputs_of_another_shape_are_an_error(samples):
         NeuralCollapse(CLASSES, DIM).update(features, labels, features)
 
 
+@pytest.mark.slow
 def test_two_processes_merge_to_what_one_has(tmp_path):
     """One of them has far more samples than the other, and in the end one has none."""
     out = tmp_path / "columns.json"

@@ -97,7 +97,10 @@ def trainer_collator(items):
     return {new: torch.tensor([item[old] for item in items]) for old, new in names.items()}
 
 
-@pytest.mark.parametrize("given", [{}, {"eval_strategy": "epoch", "dataloader_num_workers": 1}])
+@pytest.mark.parametrize(
+    "given",
+    [{}, pytest.param({"eval_strategy": "epoch", "dataloader_num_workers": 1}, marks=pytest.mark.slow)],
+)
 def test_the_weights_are_those_of_a_training_without_it(tmp_path, given):
     plain, _ = trained(tmp_path, **given)
     measured, callback = trained(tmp_path, {"at_start": True, "metrics": "all"}, **given)
@@ -209,6 +212,7 @@ def test_what_does_not_fit_the_trainer_is_an_error_when_training_starts(tmp_path
         trained(tmp_path, options)
 
 
+@pytest.mark.slow
 def test_two_processes_log_the_row_of_the_whole_sets(tmp_path):
     done = subprocess.run(
         [*TORCHRUN, "--nproc-per-node=2", "-m", "helpers.transformers_on_ranks", tmp_path],

@@ -228,7 +228,9 @@ def _passing_on(sweep: SweepArchive, outlived: bool) -> Iterator[_Stop]:
 def _lost(composed: DictConfig, error: Exception) -> str:
     name = str(composed.hydra.launcher.get("_target_", "")).rpartition(".")[2]
     what = " ".join(str(error).split())
+    unreachable = isinstance(error, OSError)  # a ConnectionError is one: the cluster, not a worker
+    advice = "is the cluster up?" if unreachable else "killed for memory? use fewer launcher.jobs"
     return (
         f"the launcher {name} failed: {type(error).__name__}: {what[:300]}\n"
-        "the same command resumes what is not finished (killed for memory? use fewer launcher.jobs)"
+        f"the same command resumes what is not finished ({advice})"
     )
