@@ -127,7 +127,7 @@ def drawn(table: pd.DataFrame, draw: Draw, label: str) -> Figure:
             axis.set_ylabel(label, fontsize=9)
         axis.set_title(f"{network_name(net)} on {data_set_name(data)}", fontsize=10)
         draw(axis, runs.sort_values("lr"), chosen(table))
-    figure.supxlabel("learning rate; grey: those recorded for the paper's 15 MSE cells", fontsize=9)
+    axes[-1, 1].set_xlabel("learning rate; grey: those recorded for the paper's 15 MSE cells", fontsize=9)
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
@@ -143,6 +143,7 @@ def draw_perp(axis: Axes, runs: pd.DataFrame, best: pd.DataFrame) -> None:
     )  # fmt: skip
     axis.axhline(Thresholds().negligible, color="0.4", lw=0.8, ls="dotted")
     axis.set_yscale("log")
+    axis.set_ylim(0.009, 5)  # the same in all panels
 
 
 def draw_accuracy(axis: Axes, runs: pd.DataFrame, best: pd.DataFrame) -> None:
@@ -208,13 +209,18 @@ def tables(table: pd.DataFrame) -> dict[str, str]:
             [
                 {"cell": f"{network_name(net)} on {data_set_name(data)}"}
                 | {
-                    f"{lr:g}": f"{run['perp_end']:.2g} / {run['perp_worst']:.2g}"
+                    f"{lr:g}": f"{run['perp_end']:.2g} / {number(run['perp_worst'])}"
                     for lr, run in runs[runs["loss"] == "mse"].sort_values("lr").set_index("lr").iterrows()
                 }
                 for (net, data), runs in cells(searched(table))
             ]
         ),
     }
+
+
+def number(value: float) -> str:
+    """Two digits; a dash where there is no terminal phase."""
+    return "–" if math.isnan(value) else f"{value:.2g}"
 
 
 def spread(values: pd.Series[float], digits: int, significant: bool = False) -> str:
