@@ -103,7 +103,12 @@ def parts(machine: Machine) -> Iterator[Part]:
         "" if find_spec("pytest") and find_spec("pytest_timeout") else "missing: pytest, pytest-timeout"
     )
     two = no_gpu or ("" if machine.gpus > 1 else f"{machine.gpus} GPU, two are needed")
-    yield Part("Tests that need a GPU, no synchronisation inside an epoch among them", 150, no_pytest, tests)
+    yield Part(
+        "Tests that need a GPU, no synchronisation inside an epoch among them",
+        150,
+        no_pytest,
+        lambda s: tests(machine, s),
+    )
     yield Part("The same seed twice, with deterministic=true", 60, lacks, lambda s: repeated(machine, s))
     yield Part("A real run, and its figures", 150, lacks, lambda s: real_run(machine, s))
     yield Part("bf16 and TF32 beside fp32", 120, lacks, lambda s: precisions(machine, s))
@@ -168,11 +173,17 @@ def block(text: str) -> str:
     return f"```\n{text.strip()}\n```"
 
 
-def tests(seconds: float) -> str:
-    options = ("-m", "gpu", "-p", "no:cacheprovider", "-q", "-rs", "--no-header", "--timeout", "120")
-    printed = command(
-        (sys.executable, "-m", "pytest", *options, str(CHECKOUT / "tests" / "training")), seconds, CHECKOUT
+def tests(machine: Machine, seconds: float) -> str:
+    where = (
+        "-c",
+        str(CHECKOUT / "pyproject.toml"),
+        "--rootdir",
+        str(CHECKOUT),
+        str(CHECKOUT / "tests" / "training"),
     )
+    options = ("-m", "gpu", "-p", "no:cacheprovider", "-q", "-rs", "--no-header", "--timeout", "120")
+    # not in the checkout: there Python would take the package without its settings
+    printed = command((sys.executable, "-m", "pytest", *where, *options), seconds, machine.out / "tests")
     return block("\n".join(printed.strip().splitlines()[-8:]))
 
 
@@ -270,7 +281,6 @@ def run(
     newest = max(folder.glob("outputs/*/*/metrics.csv"), key=lambda path: path.stat().st_mtime)
     with newest.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    (folder / "seconds.txt").write_text("\n".join(",".join(row[key] for key in TIMES) for row in rows))
     return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
 
 

@@ -86,14 +86,16 @@ def _fall(columns: Columns, column: str) -> str:
         return ""
     if last >= first:
         return f"rises, from {first:.3g} to {last:.3g}: this is not what the paper says"
-    return f"falls {first / last:.2g}-fold, from {first:.3g} to {last:.3g}"
+    times = first / last
+    return f"falls {times:.{0 if times >= 10 else 1}f}-fold, from {first:.3g} to {last:.3g}"
 
 
 def _benefits(columns: Columns, start: int) -> Iterator[str]:
     """What the paper calls the benefits of the terminal phase."""
     place = int(columns["epoch"].searchsorted(start))
     before, after = (100 * columns["test_accuracy"][at] for at in (place, -1))
-    yield f"test accuracy in that phase: {before:.1f} % at its start, {after:.1f} % at the end"
+    if math.isfinite(before + after):  # there is a test set
+        yield f"test accuracy in that phase: {before:.1f} % at its start, {after:.1f} % at the end"
     if ROBUSTNESS_COLUMN in columns:
         low, high = (columns[ROBUSTNESS_COLUMN][at] for at in (place, -1))
         yield f"robustness in that phase: {low:.3g} at its start, {high:.3g} at the end"

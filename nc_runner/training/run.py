@@ -70,9 +70,8 @@ def execute(
         if not group.is_first:
             _carry_out(trainer, run_folder, Recorder(trainer, signals, config))
             return
-        on_path = (
-            config.loss.target == "mse" and trainer.measurer.ridge is not None
-        )  # else L_perp says little
+        # without a ridge, and with other losses, L_perp says little
+        on_path = config.loss.target == "mse" and trainer.measurer.ridge is not None
         display = choose_progress(config.progress, config.epochs, label, path=on_path)
         with _log_file(folder):
             recorder = RunRecorder(trainer, signals, config, run_folder.writer, display, trackers)

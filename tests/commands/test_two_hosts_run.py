@@ -6,20 +6,13 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import pytest
 from helpers import hosts
 from helpers.launched import pid_of, wait_for_line
 from helpers.process import nc_run, only_run
 
 from nc_runner.columns import TIME_COLUMNS
 
-WHY_NOT = hosts.why_not()
-pytestmark = [
-    pytest.mark.hosts,
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
-]
+pytestmark = hosts.marks()
 RUN = (
     "net=custom", "net._target_=helpers.pair.Smooth", "data.samples_per_class=40", "epochs=12", "device=cpu",
     "threads=1", "progress=plain", "checkpoint_seconds=0", "rank_timeout_seconds=30",

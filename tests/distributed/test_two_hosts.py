@@ -12,13 +12,7 @@ import pytest
 from helpers import hosts
 from helpers.launched import pid_of
 
-WHY_NOT = hosts.why_not()
-pytestmark = [
-    pytest.mark.hosts,
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
-]
+pytestmark = hosts.marks()
 TIMEOUT = 6  # seconds: rank_timeout_seconds
 PATIENCE = 6 + 15 + 20 + 45  # with the store, the survivors, torchrun's own ending, and a loaded machine
 

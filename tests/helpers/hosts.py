@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 CABLE = "nc0"  # the name of each end, in its own namespace
 
 
@@ -80,3 +82,10 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
 
 def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+def marks() -> list[pytest.MarkDecorator]:
+    """The marks of a test that needs two hosts."""
+    reason = why_not()
+    needed = pytest.mark.skipif(bool(reason), reason=reason)
+    return [pytest.mark.hosts, pytest.mark.slow, pytest.mark.timeout(900), needed]

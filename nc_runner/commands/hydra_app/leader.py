@@ -171,8 +171,9 @@ class Leader:
             or not is_finished(folder)
         ):
             return False
-        label = f"[{number + 1}/{len(self.planned)}]"
-        show(f"{label} complete elsewhere: {nearby(folder)}  {result_line(folder)}".rstrip())
+        show(
+            f"{self.sweep.label(folder)} complete elsewhere: {nearby(folder)}  {result_line(folder)}".rstrip()
+        )
         return True
 
     def _tell_ranks(self, numbers: list[int] | None) -> None:

@@ -135,11 +135,15 @@ class _Watch:
 
     def _patience(self, name: str) -> float:
         """Seconds that a job which is gone may be on its way back to the queue, or its files on theirs."""
-        return 0.0 if self._attempt(name) is not None and is_finished(self.folders[name]) else _SETTLED
+        return (
+            0.0
+            if self.archive.attempt_at(self.folders[name]) is not None and is_finished(self.folders[name])
+            else _SETTLED
+        )
 
     def _end(self, name: str, job: QueuedJob | None) -> None:
         folder = self.left.pop(name)
-        attempt = self._attempt(name)
+        attempt = self.archive.attempt_at(self.folders[name])
         if attempt is None and not is_finished(folder):
             how = job.state.lower().replace("_", " ") if job is not None else "gone from the queue"
             message = f"Slurm's job {name} did not begin the run: {how} ({nearby(self.outputs[name])})"
@@ -152,10 +156,6 @@ class _Watch:
             detail = result_line(folder)
             state = "lost" if state == "running" else state
         show(f"{self.labels(folder)} {state}: {nearby(folder)}  {detail}".rstrip())
-
-    def _attempt(self, name: str) -> Attempt | None:
-        folder = str(self.folders[name].resolve())
-        return next((attempt for attempt in self.archive.attempts() if attempt.folder == folder), None)
 
     def _tell(self, line: str) -> None:
         if line not in self.told:

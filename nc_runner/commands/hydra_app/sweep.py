@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from socket import gethostname
 from types import FrameType
@@ -147,15 +148,19 @@ class Sweep:
     @contextmanager
     def callbacks(self) -> Iterator[None]:
         """Within, the sweep's rounds are launched: Hydra's callbacks hear of its start and its end."""
-        callbacks = Callbacks(self.composed)
-        callbacks.on_multirun_start(config=self.composed, config_name=CONFIG_NAME)
+        self._callbacks.on_multirun_start(config=self.composed, config_name=CONFIG_NAME)
         yield
-        callbacks.on_multirun_end(config=self.composed, config_name=CONFIG_NAME)
+        self._callbacks.on_multirun_end(config=self.composed, config_name=CONFIG_NAME)
 
-    def _launch(self, todo: Sequence[Job], task: Task) -> None:
+    @cached_property
+    def _callbacks(self) -> Callbacks:
+        """Those of the settings, each made once for all rounds, and our own."""
         callbacks = Callbacks(self.composed)
         callbacks.callbacks.append(DropSettings())
-        context = HydraContext(config_loader=self.app.config_loader, callbacks=callbacks)
+        return callbacks
+
+    def _launch(self, todo: Sequence[Job], task: Task) -> None:
+        context = HydraContext(config_loader=self.app.config_loader, callbacks=self._callbacks)
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.composed, self.folder / "multirun.yaml")
         launcher = Plugins.instance().instantiate_launcher(
