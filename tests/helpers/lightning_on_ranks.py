@@ -85,6 +85,8 @@ def main(folder: Path) -> None:
     if dist.get_rank() == 0:
         together = {name: [end[name] for end in everyones] for name in ends}
         (folder / "ends.json").write_text(json.dumps({**together, "alone": alone}))
+    dist.barrier()
+    dist.destroy_process_group()  # Lightning leaves it: gloo's thread may outlive Python, and aborts it then
 
 
 if __name__ == "__main__":
