@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from nc_runner import __version__
 from nc_runner.errors import ConfigError, NCRunnerError
 from nc_runner.training.signals import StopRequested
 
@@ -17,8 +16,18 @@ DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
 
 def add_version(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add ``--version`` to ``parser``."""
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version and exit")
     return parser
+
+
+class _ShowVersion(argparse.Action):
+    """``--version``: as argparse's own, but the version is looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from nc_runner import __version__
+
+        print(f"{parser.prog} {__version__}")
+        parser.exit()
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:

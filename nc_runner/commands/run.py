@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 
-from nc_runner import __version__
 from nc_runner.distributed import torchrun
 from nc_runner.training.progress import drop_output
 from nc_runner.training.signals import StopSignals
@@ -27,6 +26,8 @@ def main() -> int:
                 drop_output()
             return 0
         if "--version" in arguments:
+            from nc_runner import __version__  # here: looking it up takes time, as does what follows
+
             print(f"nc-run {__version__}")
             return 0
         # torchrun ends the other ranks by SIGTERM when one has failed: rank 0 still has to say why
