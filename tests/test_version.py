@@ -66,6 +66,11 @@ def test_an_archive_has_the_tag_that_it_was_made_of(checkout, tmp_path):
     assert version_of(archive_of(checkout, tmp_path / "archive")) == "7.1.0"
 
 
+def test_an_archive_of_a_commit_before_any_tag_has_the_fallback(checkout, tmp_path):
+    """With a line "node:" in .git_archival.txt it would be 0.0."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+\.dev0", version_of(archive_of(checkout, tmp_path / "archive")))
+
+
 def test_files_without_git_have_the_fallback(checkout, tmp_path):
     plain = tmp_path / "plain"
     plain.mkdir()
