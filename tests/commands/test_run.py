@@ -143,6 +143,8 @@ def test_a_failing_run_of_a_sweep_does_not_stop_the_others_and_is_not_trained_ag
         (("-m", "net=resnet8,resnett20"), "did you mean resnet20?"),
         (("experiment=nothing",), "experiment=nothing: there is no such option"),
         (("+optimizer=adam",), "optimizer has a choice already, which + cannot add to"),
+        (("loss=mse,ce",), "loss=mse,ce has several values, which only a sweep takes\ngive -m: nc-run -m"),
+        (("lr=0.1,0.2",), "lr=0.1,0.2 has several values, which only a sweep takes"),
         (("++loss.label_smoothing=0.1",), "loss=mse has no setting loss.label_smoothing: it is one of ce"),
         (
             ("-m", "lr=0.1", "+data.augment=none,crop"),
