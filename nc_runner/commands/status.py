@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from nc_runner.commands.ending import DONE, FAILED, add_runs, add_version, complain, finish
 from nc_runner.errors import ConfigError, RunFolderError
+from nc_runner.runs.garbage import garbage_kept
 from nc_runner.runs.record import RUN_FILE
 
 if TYPE_CHECKING:
@@ -137,8 +138,9 @@ def _look(command: _Command) -> Listing:
 
 
 def _once(command: _Command) -> int:
-    seen = _look(command)
-    _print(command, seen)
+    with garbage_kept():  # of ten thousand runs, everything is kept until the table is printed
+        seen = _look(command)
+        _print(command, seen)
     return DONE if seen.overview.runs else FAILED
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import gc
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -25,6 +24,7 @@ from nc_runner.figures.choice import Job, Plan
 from nc_runner.figures.grid import Frame
 from nc_runner.figures.sheets import drawing
 from nc_runner.runs.flows import FlowRun
+from nc_runner.runs.garbage import garbage_kept
 from nc_runner.runs.many import leave_interrupts_to_parent
 from nc_runner.runs.tables import write_atomically
 
@@ -54,7 +54,7 @@ class FigureWriter:
         Raises :class:`OSError` where a file cannot be written.
         """
         files: list[Path] = []
-        with drawing(self.sheet), _garbage_kept():
+        with drawing(self.sheet), garbage_kept():
             figure = frame.draw()
             for format in dict.fromkeys((*self.formats, *(["svg"] if self.pictures else []))):
                 content = io.BytesIO()
@@ -111,7 +111,7 @@ def draw_flows(flows: Sequence[FlowRun], only: Sequence[str], writer: FigureWrit
 
 def _drawn(job: Job, plan: Plan, writer: FigureWriter) -> list[Path] | None:
     """The files of one figure; None where it has nothing to show."""
-    with drawing(plan.sheet), _garbage_kept():
+    with drawing(plan.sheet), garbage_kept():
         frame = job.frame(plan.runs, plan.view)
     return None if frame is None else writer.write(frame, job.name)
 
@@ -161,15 +161,3 @@ def _draw_some(plan: Plan, writer: FigureWriter, drawn: Synchronized[int], sende
         except OSError:  # the other process draws all again, and says what is wrong
             return
     sender.send(written)
-
-
-@contextmanager
-def _garbage_kept() -> Iterator[None]:
-    """No garbage collection: a figure's many objects refer to each other, and checking them takes long."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -16,9 +16,10 @@ from unittest import mock
 import yaml
 from hypothesis import strategies as st
 
+from fuzzing import standard
+from fuzzing.accepted import Unexpected, accepted
 from fuzzing.originals import Originals
 from fuzzing.strategies import HOSTILE_NAMES, altered, altered_json, damaged
-from nc_runner.errors import NCRunnerError
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,6 @@ class Target:
     inputs: Callable[[Originals], st.SearchStrategy[Any]]
     read: Callable[[Path, Originals, Any], None]
     slow: bool = False
-
-
-class Unexpected(AssertionError):
-    """A command ended in a way that it must not."""
-
-
-def accepted(read: Callable[[], Any]) -> None:
-    """Call ``read``; an error that a user can cause, of one or two lines, is as good as a result."""
-    try:
-        read()
-    except NCRunnerError as error:
-        if not 1 <= len(str(error).strip().splitlines()) <= 2:
-            raise Unexpected(f"a message of other than two lines: {error}") from None
 
 
 def command(main: Callable[[list[str]], int], arguments: list[str]) -> str:
@@ -246,6 +234,7 @@ TARGETS: Mapping[str, Target] = {
     "images .npz": Target(lambda o: damaged(o.images), _npz_images),
     "IDX": _idx(packed=False),
     "IDX .gz": _idx(packed=True),
+    "CIFAR, SVHN, STL10": Target(standard.files, standard.read),
     "image folder": Target(lambda o: damaged(o.image), _image_folder),
     "overrides": Target(_of_overrides, _overrides, slow=True),
     "YAML of users": Target(
