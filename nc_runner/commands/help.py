@@ -34,6 +34,7 @@ flags:
   --plan                  say what is new, resumes or is done, and how long it takes (--json); start nothing
   --cfg job [--resolve]   print the settings that would be used, and stop; with -m those of every run
   --config-dir DIR        a folder with net/, data/, loss/, experiment/ of yours, and Python files
+  --completion SHELL      print a script that completes all commands in bash, zsh or fish
   --version, --help, --hydra-help, --info
 """
 

@@ -30,6 +30,11 @@ def main() -> int:
 
             print(f"nc-run {__version__}")
             return 0
+        if "--completion" in arguments:
+            from nc_runner.commands import completion
+            from nc_runner.commands.ending import finish
+
+            return finish("nc-run", lambda: completion.show(arguments))
         # torchrun ends the other ranks by SIGTERM when one has failed: rank 0 still has to say why
         with StopSignals() if torchrun.place().world_size > 1 else nullcontext():
             from nc_runner.commands.hydra_app.app import run

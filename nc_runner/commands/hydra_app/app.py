@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -74,6 +75,8 @@ def run(arguments: Sequence[str]) -> int:
         return say(f"there is no flag {unknown[0]}\nnc-run --help lists them; give settings as KEY=VALUE", 2)
     if (conflict := _conflict(given)) is not None:
         return say(conflict, 2)
+    if given.shell_completion and "COMP_LINE" in os.environ:
+        os.environ["COMP_LINE"] = settings_in(os.environ["COMP_LINE"])
     if given.hydra_help or given.info or given.shell_completion:
         return _leave_to_hydra()
     try:
@@ -107,6 +110,12 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, OSError) and error.strerror:
             return say(f"{error.filename or 'a file'}: {error.strerror}\nis the folder writable?", 1)
         return say(explain(error), 2)
+
+
+def settings_in(line: str) -> str:
+    """A command line that is to be completed, without flags: Hydra's completion stops at those of nc-run."""
+    given, _ = parser().parse_known_intermixed_args(line.split()[1:])
+    return " ".join(["nc-run", *given.overrides, *([""] if line.endswith(" ") else [])])
 
 
 def say(message: str, code: int, speaker: int = 0) -> int:
