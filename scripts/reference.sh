@@ -34,7 +34,7 @@ mkdir -p "$out" || exit 1
 export NC_RUNNER_DATA=${NC_RUNNER_DATA:-$PWD/data}
 NC_RUNNER_DATA=$(cd "$NC_RUNNER_DATA" 2>/dev/null && pwd || echo "$NC_RUNNER_DATA")
 cd "$out" || exit 1
-ends=$((SECONDS + seconds)) failed=0 late=0 status
+ends=$((SECONDS + seconds)) failed=0 late=0
 
 for cell in $cells; do
     data=${cell%%:*} net=${cell##*:}
