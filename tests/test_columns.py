@@ -1,17 +1,12 @@
-"""The registry of columns: what it says is what the package computes, and what docs/metrics.md prints."""
+"""The registry of columns: what it says is what the package computes."""
 
 import math
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers.samples import random_features, simplex_etf, statistics_of
 
-from nc_runner import columns
 from nc_runner.collapse import (
     collapse_metrics,
     feature_norm,
@@ -28,6 +23,7 @@ from nc_runner.collapse.wider import find_measures
 from nc_runner.columns import (
     ASKED_COLUMNS,
     COLUMNS,
+    GROUPS,
     LAYER_COLUMNS,
     OOD_COLUMN,
     PATH_COLUMNS,
@@ -36,14 +32,11 @@ from nc_runner.columns import (
     asked_columns,
     describe,
     is_custom_name,
-    markdown_table,
     metric_columns,
     wider_columns,
-    with_tables,
 )
+from nc_runner.columns.sources import SOURCES
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs" / "metrics.md"
 EVERY = (*COLUMNS, *TIME_COLUMNS, *PATH_COLUMNS, *WIDER_COLUMNS, *ASKED_COLUMNS, *LAYER_COLUMNS)
 
 
@@ -66,33 +59,25 @@ def test_a_meaning_holds_for_any_model_and_features_whether_images_or_tokens(nam
     assert "`" not in describe(name).meaning
 
 
-def test_metrics_md_is_what_the_registry_prints():
-    text = DOCS.read_text(encoding="utf-8")
-    assert with_tables(text) == text, "run: python -m nc_runner.columns docs/metrics.md"
-    assert text.count("<!-- table: ") == text.count("<!-- end -->") == 4
-    for name in EVERY:
-        assert f"`{name}`" in text
-    broken = text.replace("Galanti", "Galati", 1)
-    assert with_tables(broken) == text  # the check can fail, and the command puts it right
+def test_every_source_that_a_column_names_is_listed_and_every_listed_one_named():
+    named = {name for group in GROUPS.values() for c in group if c.source for name in c.source.split("; ")}
+    assert named == set(SOURCES)
+    assert all(source.link.startswith("https://") for source in SOURCES.values())
 
 
-def test_the_command_prints_the_tables_and_imports_no_torch():
-    code = "import runpy, sys; runpy.run_module('nc_runner.columns', run_name='__main__')"
-    code += "; assert 'torch' not in sys.modules"
-    printed = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert printed.returncode == 0, printed.stderr
-    assert (
-        printed.stdout
-        == "\n\n".join(markdown_table(group) for group in ("core", "wider", "asked", "layers")) + "\n"
-    )
+def test_a_column_that_is_computed_of_features_has_its_formula_for_terminals_and_for_pages():
+    of_features = {name for group in ("collapse", "spectrum", "variability", "geometry", "sizes", "minority")
+                   for name in (c.name for c in GROUPS[group])}  # fmt: skip
+    for group in GROUPS.values():
+        for column in group:
+            assert not column.formula or column.latex, column.name
+            assert column.name not in of_features or column.formula, column.name
 
 
-def test_the_cells_of_a_table_are_as_many_as_its_titles():
-    for group in ("core", "wider", "asked", "layers"):
-        rows = [re.split(r"(?<!\\)\|", line) for line in markdown_table(group).splitlines()]
-        assert len({len(row) for row in rows}) == 1
+def test_a_column_of_a_published_measure_says_what_to_know_before_it_is_compared():
+    for group in GROUPS.values():
+        for column in group:
+            assert column.traps or not column.source, column.name
 
 
 def test_a_wider_column_has_a_function_of_its_name_or_needs_more_than_statistics():
@@ -162,7 +147,7 @@ def test_the_registry_says_the_values_at_collapse():
     assert row["bias_collapse"] == pytest.approx(1 / math.sqrt(C), rel=1e-4)  # what is said of MSE loss
     values = {"C - 1": C - 1, "train_accuracy": 1, "test_accuracy": 1}
     values |= {f"{value} if collapse generalises": values.get(value, 0) for value in ("0", "C - 1")}
-    stated = {c.name: c.collapse for table in columns._TABLES.values() for c in table if c.collapse}
+    stated = {c.name: c.collapse for group in GROUPS.values() for c in group if c.collapse}
     unequal = [name for name in stated if name.startswith(("minority_", "majority_"))]  # test_minority.py
     for name in (
         "bias_collapse",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from importlib.util import find_spec
 from typing import Annotated
@@ -189,3 +189,20 @@ layers = BeforeValidator(_layers)
 device = AfterValidator(_device)
 resident = BeforeValidator(_resident)
 tensorboard = AfterValidator(_tensorboard)
+
+# What passes these checks, in words: for the page of all settings, docs/configuration.md.
+ACCEPTED: Mapping[Callable[..., object], str] = {
+    _name: "letters, digits and `. _ + -`",
+    _milestones: "list of fractions such as `1/3`, or of epochs such as `120`",
+    _betas: "list of two numbers, at least 0 and below 1",
+    _schedule: "`every`, `paper`, or a list of epochs from 0 on",
+    _keep: "`none`, `analysed`, or a list of epochs from 0 on",
+    _ridge: "`objective`, `notebook`, or a number, at least 0",
+    _metrics: "`core`, `all`, or a list of columns",
+    _ood: ", ".join(f"`{name}`" for name in STANDARD_DATA),
+    _custom_metrics: "table of column: path of a callable",
+    _layers: "list of names or globs",
+    _device: "`auto`, `cpu`, `cuda`, `cuda:N`, `mps`",
+    _resident: "`true`, `false`, `auto`",
+    _each_above_zero: "list of numbers above 0",
+}

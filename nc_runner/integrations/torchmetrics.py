@@ -46,7 +46,8 @@ class NeuralCollapse(Metric):
             its columns are left out.
         metrics: ``core``, ``all`` that the state allows, or a list of further columns (docs/metrics.md).
         custom: custom metrics, column -> function of (stats, weight, bias).
-        ridge, weight_decay: of the decomposition, as in :func:`nc_runner.measure`.
+        ridge: of the decomposition, as in :func:`nc_runner.measure`.
+        weight_decay: that of the training, as in :func:`nc_runner.measure`.
         keep_features: keep the features, in float64, for the columns that need them: ``nc4_ncc_mismatch``,
             ``mse_residual``, ``nc1_numerical_rank``, ``ncc_accuracy``, ``feature_norm``; left out else. NC4
             compares with the final class means, so it cannot be summed up batch by batch.
