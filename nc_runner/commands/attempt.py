@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from nc_runner.commands.trackers import trackers_of
+from nc_runner.commands.trackers import catch_up, is_told, trackers_of
 from nc_runner.config.identity import differing, identity
 from nc_runner.config.learning_rates import check_schedule
 from nc_runner.config.loss_schema import LOSSES
@@ -76,8 +76,11 @@ class RunAttempt:
             if self.group.on_first(lambda: self._has_work(held, signals)):
                 from nc_runner.training.run import execute
 
-                execute(self.config, self.folder, signals, self.group, trackers_of(self.config), self.label)
+                trackers = trackers_of(self.config, self.label)
+                execute(self.config, self.folder, signals, self.group, trackers, self.label)
                 return True
+            if self.group.is_first:
+                catch_up(self.folder, self.config, self.label)
         return False
 
     def _has_work(self, held: ExitStack, signals: StopSignals) -> bool:
@@ -188,6 +191,11 @@ def is_finished(folder: Path) -> bool:
         return False
     record = read_run_file(folder)
     return record["state"] == COMPLETE and record.get("rows_digest") == rows_digest(folder)
+
+
+def has_nothing_to_do(folder: Path, config: Config) -> bool:
+    """Whether the run is finished, and every tracker that is asked for knows it."""
+    return is_finished(folder) and is_told(folder, config)
 
 
 def lacking_weights(folder: Path, config: Config) -> list[int]:

@@ -185,9 +185,18 @@ class Recording(Group):
     progress: Literal["auto", "live", "plain", "none"] = passive(
         "auto (live on a terminal, else plain), live, plain, none"
     )
-    tensorboard: Annotated[bool, values.tensorboard] = passive("log each row for TensorBoard too")
+    tracker: Annotated[Names, values.tracker] = passive(
+        "tools that get rows, settings, state and figures too: tensorboard, wandb, mlflow, or a list; null: "
+        "none"
+    )
+    tensorboard: bool = passive("true: tensorboard among the trackers too")
     objective: str = passive("column whose last value a run returns to a sweep's search")
     sweep: str | None = passive("set by nc-run -m: the sweep that the run belongs to")
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """The names of all trackers that are asked for, each once."""
+        return tuple(dict.fromkeys((*self.tracker, *(["tensorboard"] if self.tensorboard else []))))
 
 
 NETWORKS: dict[str, type[Network]] = {"resnet": ResNet, "vgg": VGG, "densenet": DenseNet, "ufm": UFM}

@@ -6,12 +6,12 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
-from importlib.util import find_spec
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
 from nc_runner.columns import COLUMNS, PATH_COLUMNS, WIDER_COLUMNS, is_custom_name
+from nc_runner.config.trackers import tracker_names
 
 STANDARD_DATA = ("digits", "mnist", "fashionmnist", "svhn", "cifar10", "cifar100", "stl10")
 
@@ -158,13 +158,6 @@ def _resident(value: object) -> object:
     return value
 
 
-def _tensorboard(value: bool) -> bool:
-    found = find_spec("tensorboard") if value else None
-    if value and (found is None or not found.origin):  # without an origin: any folder of that name
-        raise ValueError("needs a package that is not installed\ninstall it: pip install tensorboard")
-    return value
-
-
 def _each_above_zero(value: tuple[float, ...]) -> tuple[float, ...]:
     if any(number <= 0 for number in value):
         raise ValueError("must be above 0 in every channel")
@@ -188,7 +181,7 @@ custom_metrics = BeforeValidator(_custom_metrics)
 layers = BeforeValidator(_layers)
 device = AfterValidator(_device)
 resident = BeforeValidator(_resident)
-tensorboard = AfterValidator(_tensorboard)
+tracker = BeforeValidator(tracker_names)
 
 # What passes these checks, in words: for the page of all settings, docs/configuration.md.
 ACCEPTED: Mapping[Callable[..., object], str] = {
@@ -204,5 +197,6 @@ ACCEPTED: Mapping[Callable[..., object], str] = {
     _layers: "list of names or globs",
     _device: "`auto`, `cpu`, `cuda`, `cuda:N`, `mps`",
     _resident: "`true`, `false`, `auto`",
+    tracker_names: "`null`, `tensorboard`, `wandb`, `mlflow`, or a list of them",
     _each_above_zero: "list of numbers above 0",
 }

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from nc_runner.config.schedules import weight_epochs
 from nc_runner.config.schema import Recording
@@ -24,16 +23,17 @@ log = logging.getLogger("nc_runner")
 
 
 class Tracker(Protocol):
-    """Takes the rows of one run elsewhere, as :class:`nc_runner.trackers.tensorboard.TensorBoard` does."""
+    """Takes the rows of one run elsewhere, as :class:`nc_runner.trackers.base.Trackers` does."""
 
     def add(self, row: Mapping[str, float]) -> None:
         """Take one row, by column; it is safe when this returns."""
 
     def close(self) -> None:
-        """The run has ended or stops."""
+        """The run has ended or stops; its record says how."""
 
 
 TrackerFactory = Callable[[Path], Tracker]  # opens a tracker for the run folder, when its rows are there
+OpenTrackers = Callable[[], Sequence[Tracker]]  # opens all of a run's trackers
 
 
 class Recorder:
@@ -92,27 +92,22 @@ class RunRecorder(Recorder):
         recording: Recording,
         writer: RunWriter,
         display: ProgressDisplay,
-        trackers: Sequence[TrackerFactory] = (),
+        trackers: OpenTrackers = tuple,
     ) -> None:
         super().__init__(trainer, signals, recording)
         self.writer = writer
         self.display = display
         self.kept = set(weight_epochs(recording.keep_checkpoints, trainer.analysed))
-        self._factories = trackers
-        self._trackers: list[Tracker] = []
+        self._open_trackers = trackers
+        self._trackers: Sequence[Tracker] = ()
 
     def __enter__(self) -> RunRecorder:
-        with ExitStack() as opened:
-            opened.enter_context(self.display)
-            for factory in self._factories:
-                tracker = factory(self.writer.folder)
-                opened.callback(tracker.close)
-                self._trackers.append(tracker)
-            self._opened = opened.pop_all()
+        self._trackers = self._open_trackers()
+        self.display.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._opened.close()
+    def __exit__(self, *error: Any) -> None:
+        self.display.__exit__(*error)
 
     def pause(self) -> None:
         self.display.step(self.trainer.epoch + self.trainer.step / self.trainer.steps)
@@ -124,8 +119,8 @@ class RunRecorder(Recorder):
             if measurement.layers:
                 self.writer.layers.append(*measurement.layers)
             self.writer.append(row)
-            for tracker in self._trackers:
-                tracker.add(row)
+        for tracker in self._trackers:
+            tracker.add(row)
         log.info(describe(row, self.trainer.epochs, path=self.display.path))
         self.display.row(row)
 

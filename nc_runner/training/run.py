@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from nc_runner.training.losses import build_loss
 from nc_runner.training.objective import objective_of
 from nc_runner.training.optimizers import penalty
 from nc_runner.training.progress import choose_progress
-from nc_runner.training.recorder import Recorder, RunRecorder, TrackerFactory
+from nc_runner.training.recorder import Recorder, RunRecorder, Tracker, TrackerFactory
 from nc_runner.training.reproducible import deterministic_algorithms
 from nc_runner.training.signals import StopRequested, StopSignals
 from nc_runner.training.trainer import Trainer, seed_everything
@@ -73,8 +73,12 @@ def execute(
         # without a ridge, and with other losses, L_perp says little
         on_path = config.loss.target == "mse" and trainer.measurer.ridge is not None
         display = choose_progress(config.progress, config.epochs, label, path=on_path)
-        with _log_file(folder):
-            recorder = RunRecorder(trainer, signals, config, run_folder.writer, display, trackers)
+        with _log_file(folder), ExitStack() as opened:  # trackers hear of the end when the record has it
+
+            def open_trackers() -> list[Tracker]:
+                return [opened.enter_context(closing(factory(folder))) for factory in trackers]
+
+            recorder = RunRecorder(trainer, signals, config, run_folder.writer, display, open_trackers)
             _carry_out(trainer, run_folder, recorder)
 
 

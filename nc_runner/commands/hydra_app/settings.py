@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nc_runner.config.schema import Config
+from nc_runner.config.trackers import check_trackers
 from nc_runner.config.validation import validate
 from nc_runner.errors import ConfigError
 
@@ -30,7 +31,9 @@ def settings_of(config: DictConfig) -> Config:
                           "net=custom net._target_=my_package.my_module.MyNetwork")  # fmt: skip
     if missing:
         raise ConfigError(f"{missing[0]} is not set\ngive it as {missing[0]}=VALUE")
-    return validate(plain)
+    checked = validate(plain)
+    check_trackers(checked.trackers)
+    return checked
 
 
 def _missing(values: dict[str, Any], prefix: str) -> Iterator[str]:

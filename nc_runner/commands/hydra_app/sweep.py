@@ -22,7 +22,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from nc_runner.commands.attempt import check_custom_callables, check_owner, is_finished, lacking_weights
+from nc_runner.commands.attempt import check_custom_callables, check_owner, has_nothing_to_do, lacking_weights
 from nc_runner.commands.hydra_app import slurm
 from nc_runner.commands.hydra_app.compose import CONFIG_NAME, Job, sweep_jobs
 from nc_runner.commands.hydra_app.light import DropSettings
@@ -103,7 +103,7 @@ class Sweep:
         todo = [
             number
             for number, job in enumerate(self.jobs)
-            if job.config.overwrite or not is_finished(job.folder)
+            if job.config.overwrite or not has_nothing_to_do(job.folder, job.config)
         ]
         for job in self.jobs:
             check_owner(job.folder, job.config)
