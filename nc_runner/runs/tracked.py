@@ -116,6 +116,12 @@ class TrackedRun:
         versions = {f"version.{name}": str(text) for name, text in self.record.get("versions", {}).items()}
         return {**{name: self.record.get(name) for name in names}, **versions}
 
+    @staticmethod
+    def table(entries: Mapping[str, Any]) -> str:
+        """Settings as a table in Markdown."""
+        lines = [f"| {key} | {shown(value)} |" for key, value in entries.items()]
+        return "\n".join(["| setting | value |", "|---|---|", *lines])
+
     def _group(self) -> str | None:
         """The sweep that the run belongs to, by the time at which it began; None for a single run.
 

@@ -121,7 +121,7 @@ def near(path: Path) -> Path:
 
 def _fail(place: str, error: Exception) -> None:
     _warn(
-        f"{place} does not get this run any further: {_reason(error)}\n"
+        f"{place.split()[0]} does not get this run any further: {_reason(error)}\n"
         "the run goes on; the same command, given again when it has ended, makes up for it"
     )
 

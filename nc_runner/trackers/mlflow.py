@@ -65,7 +65,9 @@ class MLflow:
             self._epoch = held.data.metrics.get("epoch", -1.0)
             self._client.update_run(self._id, status="RUNNING")
             self._log_settings(run, held.data.params)
-            self._tag(state="running", reason="")
+            self._tag(state="running")
+            if "reason" in held.data.tags:
+                self._client.delete_tag(self._id, "reason")
         local = f"mlflow ui --backend-store-uri sqlite:///{near(outputs / DATABASE)}"
         self.where = f"MLflow: {local if self._artifacts else f'run {self._id} at MLFLOW_TRACKING_URI'}"
         for row in run.rows():
@@ -89,7 +91,7 @@ class MLflow:
         with self._lock:
             for path in figures:
                 self._client.log_artifact(self._id, str(path), "figures")
-            self._tag(state=state, reason=reason or "")
+            self._tag(state=state, **({"reason": reason} if reason else {}))
             self._client.set_terminated(self._id, _STATUS.get(state, "FAILED"))
 
     def _tag(self, **texts: str) -> None:
@@ -113,6 +115,9 @@ class MLflow:
 
     def _created(self, run: TrackedRun) -> Run:
         tags = {
+            "mlflow.source.name": "nc-run",
+            "mlflow.source.type": "LOCAL",
+            "mlflow.note.content": run.table(run.identity),
             "run_folder": str(run.folder),
             "identity": json.dumps(run.identity, sort_keys=True),
             **({"sweep": run.memory.group} if run.memory.group else {}),

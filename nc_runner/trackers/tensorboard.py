@@ -32,7 +32,7 @@ class TensorBoard:
             for row in rows:
                 self.add(row)
         if PLACE not in run.memory.told:
-            self._writer.add_text("settings", _table(run), 0)
+            self._writer.add_text("settings", run.table({"run": run.name, **run.settings, **run.facts}), 0)
         self._state("running")
 
     def add(self, row: Mapping[str, float]) -> None:
@@ -56,10 +56,3 @@ class TensorBoard:
     def _state(self, text: str) -> None:
         self._writer.add_text("state", text, self._epoch)
         self._writer.flush()
-
-
-def _table(run: TrackedRun) -> str:
-    """The settings as a table in Markdown."""
-    entries = {"run": run.name, **run.settings, **run.facts}
-    lines = [f"| {key} | {'null' if value is None else value} |" for key, value in entries.items()]
-    return "\n".join(["| setting | value |", "|---|---|", *lines])
