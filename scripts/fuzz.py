@@ -54,7 +54,7 @@ def main() -> int:
                 cases[name] += count
                 if finding:
                     findings.append(f"{name}: {finding}")
-                    print(findings[-1], flush=True)
+                    print(findings[-1].encode("utf-8", "backslashreplace").decode(), flush=True)
     for name, count in cases.items():
         print(f"{name:24} {count:7} cases")
     print(f"{len(findings)} findings")

@@ -55,7 +55,8 @@ for cell in $cells; do
 done
 
 if compgen -G 'outputs/*/*/run.json' >/dev/null; then
-    nc-plot outputs/ --out figures --html >plot.log 2>&1 || failed=1
+    # early on, no run may have a row yet
+    nc-plot outputs/ --out figures --html >plot.log 2>&1 || [ "$late" = 1 ] || failed=1
     find outputs -name metrics.csv -o -name run.json -o -name config.yaml -o -name layers.csv | grep -v '\.sweeps' |
         while read -r file; do
             mkdir -p "runs/$(dirname "${file#outputs/}")" && cp "$file" "runs/${file#outputs/}"

@@ -64,7 +64,7 @@ def test_reference_runs_of_all_cells_on_miniature_files(tmp_path, monkeypatch):
     (site / "sitecustomize.py").write_text(
         SITE.format(tests=str(ROOT / "tests"), scratch=str(tmp_path / "scratch"))
     )
-    settings = ("epochs=2", "batch_size=5", "data.samples_per_class=1", "analysis.samples=10", "threads=2",
+    settings = ("epochs=2", "batch_size=5", "data.samples_per_class=2", "analysis.samples=20", "threads=2",
                 "progress=none")  # fmt: skip
     common = {"PYTHONPATH": str(site), "NC_RUNNER_DATA": str(data)}
     first = script("reference.sh", "--hours", "0.01", *settings, cwd=tmp_path, **common)
