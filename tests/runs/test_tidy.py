@@ -98,6 +98,14 @@ def test_what_names_say_needs_no_column_of_paths(tmp_path):
     assert table["loss"].tolist() == ["mse", "mse", "ce", "ce"]
 
 
+def test_a_folders_name_that_is_no_utf8_has_backslashes(tmp_path):
+    folder = write(tmp_path, number=0)
+    folder.rename(tmp_path / "caf\udce9")  # as a name in Latin-1 is read from the disk
+    table = read_runs(tmp_path)
+    assert set(table["run"]) == {str(tmp_path / "caf\\udce9")}
+    table.to_csv(tmp_path / "table.csv")  # UTF-8
+
+
 def test_paths_are_folders_of_runs_or_above_in_any_number(tmp_path):
     folders = [write(tmp_path, f"seed={seed}") for seed in range(3)]
     assert len(read_runs(folders[0])) == 2
