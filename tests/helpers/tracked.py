@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def crash_before_checkpoint(number, config, folder, monkeypatch):
         with suppress(RuntimeError):
             carry_out(config, folder)
     assert len((folder / "metrics.csv").read_text().splitlines()) == number + 1
+    next_second()
+
+
+def next_second():
+    """wandb and TensorBoard name their files by the second, in which no process of a user's begins twice."""
+    time.sleep(1)
 
 
 class WandBFile:

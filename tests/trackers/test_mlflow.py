@@ -1,5 +1,7 @@
 """tracker=mlflow: the local store, read back by MLflow's client."""
 
+import shutil
+
 import pandas as pd
 import pytest
 from helpers.lab import settings_of
@@ -14,6 +16,19 @@ from nc_runner.runs.tracked import read_memory
 from nc_runner.training.signals import StopRequested
 
 TRACKED = (*TINY, "tracker=mlflow")
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    """A database with MLflow's tables: making them takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def outputs_with_a_store(empty_store, tmp_path):
+    shutil.copy(empty_store, tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -123,10 +138,12 @@ def test_the_runs_of_a_sweep_are_one_experiment_also_when_it_is_given_again(tmp_
     def sweep(name, *seeds):
         configs = [settings_of(*TRACKED, f"seed={seed}", f"sweep={name}") for seed in seeds]
         folders = [tmp_path / folder_name(config) for config in configs]
-        SweepArchive(tmp_path, name).plan(dict.fromkeys(folders, 4), anew=False)
-        for config, folder in zip(configs, folders, strict=True):
-            if not folder.exists():
-                carry_out(config, folder)
+        archive = SweepArchive(tmp_path, name)
+        with archive.alive():
+            archive.plan(dict.fromkeys(folders, 4), anew=False)
+            for config, folder in zip(configs, folders, strict=True):
+                if not folder.exists():
+                    carry_out(config, folder)
 
     sweep("1795876053139330600-1", 0)
     sweep("1795876099000000000-2", 0, 1)

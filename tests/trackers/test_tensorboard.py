@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from helpers.lab import settings_of
 from helpers.stops import StopAfter
-from helpers.tracked import TINY, carry_out, crash_before_checkpoint, one_picture
+from helpers.tracked import TINY, carry_out, crash_before_checkpoint, next_second, one_picture
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nc_runner.commands import trackers
@@ -101,6 +101,7 @@ def test_values_that_are_no_numbers_are_logged_as_they_are(tmp_path):
 def test_settings_state_and_figures_are_there_too_and_the_states_of_a_resumed_run_in_turn(tmp_path):
     with pytest.raises(StopRequested):
         carry_out(TRACKED, tmp_path, StopAfter(12))
+    next_second()
     carry_out(TRACKED, tmp_path)
     ((step, table),) = texts(tmp_path, "settings")
     assert step == 0

@@ -22,6 +22,13 @@ from nc_runner.training.signals import StopRequested, StopSignals
 EVERY = "tracker=[tensorboard,wandb,mlflow]"
 
 
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(monkeypatch):
+    """WANDB_SERVICE: this process's own, from another test, which what it starts would share."""
+    for name in ("WANDB_MODE", "WANDB_DIR", "WANDB_SERVICE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+
+
 class Notes:
     """A tracker that keeps what it is told, and fails when it is asked to."""
 
