@@ -1,40 +1,32 @@
-"""The README's code and the commands of all pages do what the pages say."""
+"""README: its size, links and table of results; the code of README and pages measures what it says."""
 
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import reference
+from helpers.pages import PAGES, ROOT, blocks_of, commands_of
 from helpers.process import FAST, nc_run
 from helpers.settings import settings_of
-from sklearn.datasets import load_digits
 from torch import nn
 
-import nc_runner
+from nc_runner.columns import WIDER_COLUMNS
 from nc_runner.config.identity import folder_name
+from nc_runner.figures.style import data_set_name, network_name
 
-ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-MEASURE = ROOT / "docs" / "measure.md"
-PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
+AFTER = ROOT / "docs" / "after_a_run.md"
+RESULTS = ROOT / "docs" / "results_data" / "miniature_lr.csv"
+NETS, DATA = ("vgg6", "resnet8", "densenet10"), ("digits", "fashionmnist")
 
 
-def blocks(word):
-    """The Python blocks of the README that hold ``word``."""
-    return [b for b in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if word in b]
-
-
-def commands(page):
-    """The arguments of each nc-run of a page's shell blocks, except those of sweeps."""
-    for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
-        for line in block.replace("\\\n", " ").splitlines():  # a line may go on after a backslash
-            words = shlex.split(line, comments=True)
-            start = next((i + 1 for i, word in enumerate(words) if word in ("nc-run", "nc_runner")), None)
-            if start is not None and not {"-m", "--config-dir"} & set(words[start:]):
-                yield words[start:]
+def block(page, word):
+    """The only Python block of a page that holds ``word``."""
+    (text,) = (found.text for found in blocks_of(page, "python") if word in found.text)
+    return text
 
 
 class Small(nn.Module):
@@ -47,6 +39,59 @@ class Small(nn.Module):
         return self.fc(self.hidden(x))
 
 
+def test_it_is_short_and_begins_with_what_it_is():
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 180
+    assert "](docs/images/" in "\n".join(lines[:20])
+
+
+def test_it_shows_the_paper_run_a_sweep_and_the_three_commands():
+    commands = list(commands_of(README))
+    assert ["pip", "install", "."] in commands
+    assert ["nc-run"] in commands
+    assert ["nc-run", "loss=mse", "net=resnet18", "data=cifar10"] in commands
+    assert any(words[:2] == ["nc-run", "-m"] for words in commands)
+
+
+def linked(page):
+    """The files that a page's relative links name."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith(("http", "#", "mailto")):
+            yield target.partition("#")[0]
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "outputs" / "README.md"], ids=lambda page: page.name)
+def test_the_relative_links_of_a_page_lead_somewhere(page):
+    missing = [target for target in linked(page) if not (page.parent / target).exists()]
+    assert not missing
+
+
+def results_table():
+    """Of each cell the MSE run with the best test accuracy, of equal ones that of the smallest rate."""
+    found = pd.read_csv(RESULTS)
+    found = found[found["seed"] == 0].sort_values("lr", kind="stable")
+    best = found.loc[found.groupby(["net", "data", "loss"])["test_accuracy"].idxmax()]
+    best = best.set_index(["data", "net", "loss"])
+    for data in DATA:
+        for net in NETS:
+            mse, ce = best.loc[(data, net, "mse")], best.loc[(data, net, "ce")]
+            name = f"{network_name(net)}, {'digits' if data == 'digits' else data_set_name(data)}"
+            numbers = [mse["nc1"], mse["nc2_maxangle_means"], mse["perp_end"], mse["perp_worst"]]
+            accuracies = [f"{100 * run['test_accuracy']:.1f}" for run in (mse, ce)]
+            yield f"| {' | '.join([name, *(f'{number:.2g}' for number in numbers), *accuracies])} |"
+
+
+def test_its_results_are_those_of_the_committed_runs():
+    (table,) = re.findall(r"<!-- table: results -->\n(.*?)<!-- end -->", README.read_text(), re.DOTALL)
+    assert table.splitlines()[2:] == list(results_table())
+
+
+def test_the_number_of_further_columns_is_right():
+    (count,) = re.findall(r"(\d+) more columns of the\s+literature", README.read_text())
+    assert int(count) == len(WIDER_COLUMNS)
+
+
 @pytest.mark.filterwarnings("ignore::nc_runner.errors.MeasurementWarning")
 def test_the_code_for_any_model_measures_it(capsys):
     torch.manual_seed(0)
@@ -56,10 +101,9 @@ def test_the_code_for_any_model_measures_it(capsys):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     given = {"epochs": 2, "model": model, "loader": batches, "all_train_batches": batches}
     given |= {"train_batches": batches, "test_batches": batches, "optimizer": optimizer}
-    one_line, loop = blocks("nc_runner.measure(model,")
-    exec(loop, given)
+    exec(block(ROOT / "docs" / "measure.md", "for epoch in range(epochs)"), given)
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
-    exec(one_line, given)
+    exec(block(README, "nc_runner.measure("), given)
     assert capsys.readouterr().out.startswith("3 classes, 8 features, 50 train samples, 50 test samples")
     assert model.training
 
@@ -72,47 +116,20 @@ def test_the_code_for_any_model_measures_it(capsys):
             assert row[name] == pytest.approx(value, rel=1e-9), name
 
 
-@pytest.mark.filterwarnings("ignore::nc_runner.errors.MeasurementWarning")
-def test_the_lines_for_models_of_other_libraries_measure_them(monkeypatch):
-    libraries = {name: pytest.importorskip(name) for name in ("torchvision", "timm", "transformers")}
-    digits = load_digits()
-    images = torch.tensor(digits.images[:200] / 16, dtype=torch.float32)[:, None].expand(-1, 3, -1, -1)
-    images = torch.nn.functional.interpolate(images, size=32)
-    batches = list(zip(images.split(64), torch.tensor(digits.target[:200]).split(64), strict=True))
-    code, prose = (ROOT / "CONTRIBUTING.md").read_bytes(), README.read_bytes()
-    texts = [page[start : start + 40] for page in (code, prose) for start in range(0, 4000, 40)]
-    ids = torch.tensor([list(text) for text in texts])
-    of_text = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.arange(200) // 100}
-    config = libraries["transformers"].BertConfig(
-        vocab_size=256, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
-    )
-    (lines,) = re.findall(
-        r"```python\n(nc_runner.measure\(torchvision.*?)```", MEASURE.read_text(), re.DOTALL
-    )
-    measured = []
-    measure = nc_runner.measure
-    monkeypatch.setattr(nc_runner, "measure", lambda *a, **o: measured.append(measure(*a, **o)))
-    given = {"nc_runner": nc_runner, "batches": batches, "batches_of_dicts": [of_text], "config": config}
-    torch.manual_seed(0)
-    exec(lines, libraries | given)
-    assert len(measured) == 4
-    assert all(np.isfinite(one.row["nc1"]) and one.row["nc1"] > 0 for one in measured)
-    assert [len(one.layers) for one in measured] == [0, 2, 0, 2]
-
-
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
-    done = nc_run("-m", *FAST, "loss=mse,ce", "lr=0.1,0.05", cwd=folder)
+    done = nc_run("-m", *FAST, "loss=mse,ce", "weight_decay=5e-4,1e-3", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def test_the_code_for_after_a_run_loads_it_and_its_data(sweep, monkeypatch, capsys):
     monkeypatch.chdir(sweep)
-    (code,) = blocks("load_run(")
-    (folder,) = Path("outputs/mse-resnet8-digits").glob("lr0.1-*")
-    code, count = re.subn(r'load_run\("[^"]*"\)', f"load_run({str(folder)!r})", code)
+    (folder,) = Path("outputs/mse-resnet8-digits").glob("lr0.1-seed0-epochs2-*")
+    code, count = re.subn(
+        r'load_run\("[^"]*"\)', f"load_run({str(folder)!r})", block(AFTER, "forward_with_features")
+    )
     assert count == 1
     given = {}
     exec(code, given)
@@ -127,28 +144,16 @@ def test_the_code_for_after_a_run_loads_it_and_its_data(sweep, monkeypatch, caps
 
 def test_the_code_for_many_runs_makes_a_table_of_the_last_nc1(sweep, monkeypatch, capsys):
     monkeypatch.chdir(sweep)
-    (code,) = blocks("read_runs(")
     given = {}
-    exec(code, given)
-    table = given["table"].set_index(["loss", "run_lr", "epoch"])["nc1"]
+    exec(block(AFTER, "pivot_table"), given)
+    table = given["table"].set_index(["loss", "weight_decay", "epoch"])["nc1"]
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].split() == ["loss", "ce", "mse"]
     assert len(shown) == 4
-    assert float(shown[3].split()[2]) == pytest.approx(table["mse", 0.1, 2], rel=1e-4)
-
-
-@pytest.mark.parametrize("arguments", [words for page in PAGES for words in commands(page)], ids=" ".join)
-def test_the_commands_of_the_pages_give_settings_that_exist(arguments):
-    settings_of(*(argument for argument in arguments if not argument.startswith("--")))
-
-
-def test_the_readme_has_commands_with_and_without_torchrun():
-    found = list(commands(README))
-    assert ["loss=mse", "net=resnet18", "data=cifar10"] in found
-    assert ["net=resnet50", "data=cifar10"] in found
+    assert float(shown[3].split()[2]) == pytest.approx(table["mse", 1e-3, 2], rel=1e-4)
+    assert np.isfinite(table).all()
 
 
 def test_the_page_of_the_outputs_folder_names_a_run_as_nc_run_does():
-    assert (
-        f"outputs/{folder_name(settings_of('epochs=100'))}/" in (ROOT / "outputs" / "README.md").read_text()
-    )
+    for page in (ROOT / "outputs" / "README.md", ROOT / "docs" / "run_folder.md"):
+        assert f"outputs/{folder_name(settings_of('epochs=100'))}/" in page.read_text()

@@ -1,11 +1,7 @@
 """What a user chooses: figures, epochs, style sheets; one figure from Python; LaTeX."""
 
-import json
-import re
-import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib
 import pytest
@@ -19,7 +15,6 @@ from nc_runner.errors import ConfigError, RunFolderError
 from nc_runner.figures.catalogue import OVERVIEW
 from nc_runner.figures.latex import latex_table
 from nc_runner.figures.sheets import SHEETS, read_sheet
-from nc_runner.runs.record import RUN_FILE
 
 
 def test_only_the_named_figures_are_drawn_and_an_unknown_name_is_an_error(tmp_path):
@@ -173,39 +168,3 @@ def test_the_latex_table_has_what_varies_and_special_letters_as_text(tmp_path):
     assert table.count(r"\\") == 3
     assert plot.main([str(tmp_path), "--latex", "--only", "nc1", "--format", "png"]) == 0
     assert (tmp_path / "figures" / "summary.tex").read_text().startswith("% needs")
-
-
-PAGES = [Path(__file__).parents[2] / name for name in ("README.md", "docs/figures.md")]
-
-
-@pytest.fixture
-def swept(tmp_path, monkeypatch):
-    """An outputs folder with a sweep over weight_decay."""
-    for run in sweep(tmp_path / "outputs", [1e-4, 1e-3], losses=("mse", "ce"), seeds=2):
-        path = run.folder / RUN_FILE
-        record = json.loads(path.read_text())
-        record["settings"]["weight_decay"] = run.settings["weight_decay"]
-        path.write_text(json.dumps(record | {"identity": run.content["identity"]}))
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_nc_plot_of_the_pages_runs(swept, page):
-    lines = [
-        line
-        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
-        for line in block.splitlines()
-    ]
-    commands = [
-        shlex.split(line, comments=True)[1:] for line in lines if line.startswith("nc-plot outputs/ ")
-    ]
-    assert commands
-    for arguments in commands:
-        short = [] if "--only" in arguments or "--xy" in arguments else ["--only", "nc1"]
-        assert plot.main([*arguments, *short, "--format", "png"]) == 0
-
-
-def test_the_pages_python_code_runs(swept):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGES[1].read_text(), re.DOTALL)
-    exec(code, {})
-    assert Path("nc1.pdf").stat().st_size > 2000
