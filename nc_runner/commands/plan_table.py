@@ -113,7 +113,7 @@ def _foot(plan: Plan, width: int | None) -> Iterator[str]:
     if FAILS in counts:
         yield "fails: it diverged before, and is not trained again; overwrite=true trains all anew"
     if BUSY in counts:
-        yield "busy: another process writes it now, so it would fail here; the other runs go on"
+        yield "busy: another process writes it now; the sweep waits for it, and resumes what is left of it"
     if any(run.before == WAITING for run in plan.runs):
         yield "waiting: another sweep is going to start it, too"
     if CONTINUES in counts:
