@@ -36,9 +36,10 @@ def rendered(page: str) -> str:
 
 
 def characters(page: str) -> set[str]:
-    """Those in the formulas of a rendered page."""
+    """Those in the formulas of a rendered page, and the root sign, which a browser draws for ``<msqrt>``."""
     formulas = re.findall(r"<math.*?</math>", page, re.DOTALL)
-    return {letter for formula in formulas for letter in html.unescape(re.sub(r"<[^>]+>", "", formula))}
+    found = {letter for formula in formulas for letter in html.unescape(re.sub(r"<[^>]+>", "", formula))}
+    return found | {"√"} if any("<msqrt" in formula or "<mroot" in formula for formula in formulas) else found
 
 
 def write_font(path: Path, used: set[str]) -> None:
