@@ -7,5 +7,5 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" dev
 export NO_MKDOCS_2_WARNING=1
 .venv/bin/python scripts/docs.py
-.venv/bin/mkdocs --quiet build --strict --clean
+.venv/bin/mkdocs build --strict --clean
 .venv/bin/python scripts/docs.py site

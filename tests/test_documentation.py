@@ -108,3 +108,102 @@ def test_words_of_the_registry_are_set_as_formulas_and_links():
     assert typeset("decoupled (`adamw`)") == "decoupled (`adamw`)"
     for line in re.findall(r"^\| \*\*(?:NaN when|At collapse)\*\* \| (.*) \|$", METRICS, re.MULTILINE):
         assert "_" not in re.sub(r"\$[^$]*\$|`[^`]*`|\([^)]*\)", "", line), line
+
+
+def site_of(folder, **pages):
+    for name, text in pages.items():
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    return part("links").problems(folder)
+
+
+def test_a_link_to_what_a_site_has_is_no_problem(tmp_path):
+    (tmp_path / "a b.css").write_text("x { background: url(data:image/png;base64,x) }")
+    style = '<link rel="stylesheet" href="a%20b.css">'
+    assert (
+        site_of(tmp_path, one=f'{style}<a href="two.html#here">', two='<p id="here"><a href="#here">') == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "complaint"),
+    [
+        ('<a href="three.html">', "one.html links to three.html: there is no such page or file"),
+        (
+            '<a href="two.html#there">',
+            "one.html links to two.html#there: there is no such place on that page",
+        ),
+        ('<a href="#x">', "one.html links to #x: there is no such place on that page"),
+        ('<img src="missing.png">', "one.html links to missing.png: there is no such page or file"),
+        ('<script src="https://cdn.example/x.js">', "one.html loads https://cdn.example/x.js"),
+        ('<link rel="stylesheet" href="//fonts.example/x">', "one.html loads //fonts.example/x"),
+    ],
+)
+def test_a_link_that_leads_nowhere_and_a_foreign_script_are_problems(page, complaint, tmp_path):
+    assert site_of(tmp_path, one=page, two='<p id="here">') == [complaint]
+
+
+def test_a_style_sheet_that_loads_from_elsewhere_is_a_problem(tmp_path):
+    (tmp_path / "x.css").write_text("@font-face { src: url('https://fonts.example/x.woff') }")
+    assert site_of(tmp_path) == ["x.css loads https://fonts.example/x.woff"]
+
+
+def test_the_spelling_check_finds_a_misspelt_word_and_its_line(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("Neural collapse of the classifer's rows.\n\nIt is recieved.\n", encoding="utf-8")
+    found = part("spelling").problems([page])
+    assert [line.partition(": misspelt")[0] for line in found] == [
+        "page.md:1: classifer's",
+        "page.md:3: recieved",
+    ]
+
+
+def test_code_formulas_links_and_names_are_not_spelt(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "A `clasifier` of PyTorch, $\\mathrm{Trr}$, [text](some/plase.md), nc_runner.measurre.\n\n"
+        "```python\nimport zzyzx\n```\n\n$$\n\\mathrm{Avve}\n$$\n\n<!-- hiden -->\n",
+        encoding="utf-8",
+    )
+    assert part("spelling").problems([page]) == []
+
+
+def test_the_spelling_list_has_no_word_that_is_known_anyway():
+    speller = part("spelling").SpellChecker(language="en")
+    words = part("spelling").WORDS.read_text(encoding="utf-8").split()
+    assert words == sorted(words, key=str.lower)
+    assert [word for word in words if word.lower() in speller] == []
+
+
+def test_a_formula_becomes_mathml_and_one_that_is_not_understood_is_an_error():
+    rendered = part("mathematics").rendered
+    html = rendered(r'<p><span class="arithmatex">\(\mu_c &lt; 1\)</span></p>')
+    assert html.startswith('<p><span class="formula"><math>')
+    assert "<msub><mi>μ</mi><mi>c</mi></msub>" in html
+    with pytest.raises(ValueError, match=r"formula \\oops"):
+        rendered(r'<div class="arithmatex">\[\oops\]</div>')
+
+
+def test_links_of_pages_lead_to_the_site_or_to_the_code_host():
+    pytest.importorskip("mkdocs")
+    relinked = importlib.import_module("docs_hooks").relinked
+    repository = "https://host/project"
+    assert relinked("[a](../conf/net)", "docs", repository) == f"[a]({repository}/tree/main/conf/net)"
+    assert relinked("[a](../setup.py#L1)", "docs", repository) == f"[a]({repository}/blob/main/setup.py#L1)"
+    assert relinked("[a](../SECURITY.md#x)", "docs", repository) == "[a](security.md#x)"
+    assert relinked("[a](docs/data.md)", "", repository) == "[a](data.md)"
+    for kept in (
+        "[a](data.md#x)",
+        "[a](#x)",
+        "[a](https://x.org)",
+        "`[a](../conf)`",
+        "```\n[a](../conf)\n```",
+    ):
+        assert relinked(kept, "docs", repository) == kept
+
+
+def test_the_site_is_of_the_repository_that_the_package_names():
+    site = re.search(r"^repo_url: (\S+)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    package = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    named = re.findall(r'^(?:Source|Repository|Homepage) = "(\S+)"$', package, re.MULTILINE)
+    assert site is not None
+    assert named == [] or site[1] in named

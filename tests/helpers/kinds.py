@@ -12,7 +12,7 @@ import pytest
 
 KINDS = ("unit", "integration", "browser")
 TESTS = Path(__file__).parents[1]
-BROWSER = ("figures/test_report_in_browser.py",)
+BROWSER = ("figures/test_report_in_browser.py", "test_site.py")
 INTEGRATION = ("commands", "test_bench.py", "test_examples.py", "test_notebook.py", "test_packaging.py")
 
 NEVER_SKIPPED = ("browser", "fashionmnist")  # where NC_RUNNER_ALL_TESTS=1, as in .ci/run
