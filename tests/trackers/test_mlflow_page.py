@@ -76,13 +76,13 @@ def test_the_page_shows_the_run_with_its_state_rows_settings_and_figures(served,
     (experiment,) = [one for one in client.search_experiments() if one.name == "nc-runner"]
     (run,) = client.search_runs([experiment.experiment_id])
     page.goto(f"{address}/#/experiments/{experiment.experiment_id}/runs")
-    playwright.expect(page.get_by_text(run.info.run_name).first).to_be_visible()
+    playwright.expect(page.get_by_text(run.info.run_name).first).to_be_visible(timeout=SECONDS * 1000)
     base = f"{address}/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}"
     page.goto(base)
-    playwright.expect(page.get_by_text("Finished").first).to_be_visible()
-    playwright.expect(page.get_by_text("lr_milestones").first).to_be_visible()
+    playwright.expect(page.get_by_text("Finished").first).to_be_visible(timeout=SECONDS * 1000)
+    playwright.expect(page.get_by_text("lr_milestones").first).to_be_visible(timeout=SECONDS * 1000)
     page.goto(f"{base}/model-metrics")
-    playwright.expect(page.get_by_text("analysis_seconds").first).to_be_visible()
+    playwright.expect(page.get_by_text("analysis_seconds").first).to_be_visible(timeout=SECONDS * 1000)
     page.goto(f"{base}/artifacts/figures/nc1.png")
-    playwright.expect(page.get_by_text("figures/nc1.png").first).to_be_visible()
+    playwright.expect(page.get_by_text("figures/nc1.png").first).to_be_visible(timeout=SECONDS * 1000)
     page.screenshot(path=outputs / "page.png")

@@ -161,6 +161,7 @@ def assert_each_has_the_run_once(folder, outputs):
     return run, offline, events
 
 
+@pytest.mark.timeout(900)  # three libraries start three times
 def test_a_killed_run_that_resumes_is_one_complete_run_in_each_tracker(tmp_path):
     arguments = [*WHOLE, "data.samples_per_class=20", EVERY]
     process = start(*arguments, cwd=tmp_path)
@@ -201,6 +202,7 @@ def assert_each_has_the_run_up_to_the_kill(folder, outputs):
     return run, offline, None
 
 
+@pytest.mark.timeout(900)
 def test_the_parallel_runs_of_a_sweep_share_one_store_and_a_finished_sweep_can_be_tracked_later(tmp_path):
     from mlflow import MlflowClient
 
