@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from pathlib import Path
@@ -19,8 +20,15 @@ AT_ROOT = {
     "SECURITY.md": "security.md",
 }
 _PAGES = {**AT_ROOT, "README.md": "index.md"}
+_NOWHERE = "https://repository.invalid"  # in place of a repository that is not known
 _CODE = re.compile(r"(^ *(?:`{3,}|~{3,}).*?^ *(?:`{3,}|~{3,}) *$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#|<)([^)\s#]+)(#[^)\s]*)?")
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """The repository that files outside docs/ are linked in: where GitHub's workflows run, their own."""
+    if not config.repo_url and "GITHUB_REPOSITORY" in os.environ:
+        config.repo_url = f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_REPOSITORY']}"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -31,12 +39,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links that leave docs/ lead to the page made of that file, or to the file on the code host."""
+    """Links that leave docs/ lead to the page made of that file, or to the file in the repository.
+
+    Where no repository is known (``NC_RUNNER_REPOSITORY``), their text alone is left.
+    """
     folder = "" if page.file.src_uri in AT_ROOT.values() else "docs"
-    return relinked(markdown, folder, (config.repo_url or "").rstrip("/"))
+    return relinked(markdown, folder, (config.repo_url or _NOWHERE).rstrip("/"))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    html = re.sub(rf'<a href="{_NOWHERE}/[^"]*">(.*?)</a>', r"\1", html, flags=re.DOTALL)
     try:
         return mathematics.rendered(html)
     except ValueError as error:

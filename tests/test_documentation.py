@@ -199,11 +199,3 @@ def test_links_of_pages_lead_to_the_site_or_to_the_code_host():
         "```\n[a](../conf)\n```",
     ):
         assert relinked(kept, "docs", repository) == kept
-
-
-def test_the_site_is_of_the_repository_that_the_package_names():
-    site = re.search(r"^repo_url: (\S+)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
-    package = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    named = re.findall(r'^(?:Source|Repository|Homepage) = "(\S+)"$', package, re.MULTILINE)
-    assert site is not None
-    assert named == [] or site[1] in named
