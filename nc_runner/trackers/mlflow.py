@@ -28,7 +28,7 @@ _DEFAULTS = {  # of MLflow's own settings, where the user has not set them
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds; a server that is gone must not hold up the training
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
-_SHOWN_AS = {"mlflow.experimentKind": "custom_model_development"}  # else the page takes it for one of prompts
+_SHOWN_AS = {"mlflow.experimentKind": "custom_model_development"}  # the experiment's kind, for MLflow's page
 _STATUS = {COMPLETE: "FINISHED", INTERRUPTED: "KILLED"}  # anything else: FAILED
 _LONGEST_TAG, _LONGEST_PARAMETER, _LARGEST_BATCH = 5000, 500, 900  # within the limits of MLflow's stores
 
