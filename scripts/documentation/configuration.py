@@ -43,9 +43,12 @@ defaults in [conf/](../conf), so it says what the program checks. `nc-run --help
 `nc-run --cfg job` prints the settings that a command would use and starts nothing.
 
 ```sh
-nc-run loss=ce net=resnet18 epochs=100 data.samples_per_class=500   # choices of groups, and single settings
-nc-run -m seed=0,1,2 lr=0.03,0.1                                    # every combination: a sweep
-nc-run analysis.schedule=[0,1,10,100] analysis.metrics=all          # lists: no spaces, or quote them
+# choices of groups, and single settings
+nc-run loss=ce net=resnet18 epochs=100 data.samples_per_class=500
+# every combination: a sweep
+nc-run -m seed=0,1,2 lr=0.03,0.1
+# lists: without spaces, or in quotes
+nc-run analysis.schedule=[0,1,10,100] analysis.metrics=all
 ```
 
 - **Choices.** `GROUP=NAME` takes the settings of `conf/GROUP/NAME.yaml`. `custom` takes a callable of
@@ -54,11 +57,11 @@ nc-run analysis.schedule=[0,1,10,100] analysis.metrics=all          # lists: no 
   written. A setting that a choice does not use is `null` there; giving it a value is an error.
 - **Identity.** The last column says whether a setting identifies the run, that is, whether it is part
   of what names the run's folder: *unless* its neutral value, always (*yes*), or *no*. The same
-  settings find the same folder: [run_folder.md](run_folder.md).
+  settings find the same folder: [the run folder](run_folder.md).
 """
 
 EXPERIMENTS = """\
-A named bundle of settings; those that are given beside it win. [experiments.md](experiments.md) has
+A named bundle of settings; those that are given beside it win. [Experiments](experiments.md) has
 their results."""
 
 
