@@ -24,6 +24,9 @@ done
 seconds=$(awk -v h="$hours" 'BEGIN { if (h + 0 <= 0) exit 1; printf "%d", h * 3600 }') ||
     { echo "reference.sh: --hours $hours: give a number above 0, such as 8 or 0.5" >&2; exit 2; }
 [ -x "$checkout/.venv/bin/nc-run" ] && PATH="$checkout/.venv/bin:$PATH"
+timeout=timeout
+command -v timeout >/dev/null || timeout=gtimeout # macOS has none; Homebrew's coreutils has it under this name
+command -v $timeout >/dev/null || { echo "reference.sh: there is no timeout: brew install coreutils" >&2; exit 2; }
 command -v nc-run >/dev/null || { echo "reference.sh: nc-run is not installed: bash scripts/setup.sh" >&2; exit 2; }
 
 # Cost of 350 epochs, from docs/scaling.md, rising.
@@ -42,7 +45,7 @@ for cell in $cells; do
     [ "$left" -gt 0 ] || { late=1; break; }
     echo "reference.sh: $net on $data, $((left / 60)) minutes left"
     # SIGTERM: the run saves its state, and the same command resumes it; after two more minutes it is killed
-    timeout --signal=TERM --kill-after=120 "$left" \
+    $timeout --signal=TERM --kill-after=120 "$left" \
         nc-run -m experiment=paper "data=$data" "net=$net" loss=mse,ce "$@"
     status=$?
     case $status in
