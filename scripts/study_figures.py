@@ -1,17 +1,19 @@
 """The figures and tables of docs/results.md, of the runs of the miniature study and its search.
 
-    python scripts/study_figures.py RUNS [--images DIR] [--data DIR] [--tables]
+    python scripts/study_figures.py [RUNS] [--docs DIR]
 
-RUNS holds the runs of ``experiment=miniature_lr`` and ``experiment=miniature``. Written are
-miniature_lr_*.png into --images, and into --data miniature_lr.csv, a line for each run. --tables prints the
-tables from that CSV alone, without RUNS.
+RUNS holds the runs of ``experiment=miniature_lr`` and ``experiment=miniature``. Written below --docs (docs):
+images/miniature_lr_*.png; results_data/miniature_lr.csv, a line for each run; miniature_claims.csv beside it,
+the paper's claims judged for the chosen runs; and the tables of results.md, each between its marks. Without
+RUNS, the tables alone are made anew from the two CSVs.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -22,8 +24,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from study_tables import CELL, CLAIMS_CSV, CSV, cells, chosen, filled, searched, tables
 
 from nc_runner.figures.claims import Thresholds
+from nc_runner.figures.judging import CLAIMS_FILE, judge, write_claims
 from nc_runner.figures.perp import PerpShares
 from nc_runner.figures.style import BLUE, ORANGE, data_set_name, network_name
 from nc_runner.figures.summary import by_cell, summarise, terminal_phase_start
@@ -35,31 +39,26 @@ PAPER_RATES = (
     0.00188,
     0.09402,
 )  # the least and largest recorded for the paper's 15 MSE cells (conf/cells/paper.yaml)
-NETS, DATA = ("vgg6", "resnet8", "densenet10"), ("digits", "fashionmnist")
 COLOURS = {"mse": BLUE, "ce": ORANGE}
-CSV = "miniature_lr.csv"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", type=Path, nargs="?", help="folder of the runs")
-    parser.add_argument("--images", type=Path, default=Path("docs/images"))
-    parser.add_argument("--data", type=Path, default=Path("docs/results_data"))
-    parser.add_argument("--tables", action="store_true", help="only print the tables of the CSV")
+    parser.add_argument("--docs", type=Path, default=Path("docs"))
     given = parser.parse_args()
-    if not given.tables:
-        if given.runs is None:
-            parser.error("give the folder of the runs, or --tables")
+    data = given.docs / "results_data"
+    if given.runs is not None:
         runs = [run for run in map(read_run, find_runs([given.runs])) if run.state == COMPLETE]
-        pd.DataFrame([line_of(run) for run in by_cell(runs)]).to_csv(
-            given.data / CSV, index=False, float_format="%.5g"
-        )
-    table = pd.read_csv(given.data / CSV)
-    if not given.tables:
+        lines = pd.DataFrame([line_of(run) for run in by_cell(runs)])
+        lines.to_csv(data / CSV, index=False, float_format="%.5g")
+        claims_of(runs, chosen(lines)).to_csv(data / CLAIMS_CSV, index=False, float_format="%.5g")
+        table = pd.read_csv(data / CSV)
         for name, (draw, label) in FIGURES.items():
-            drawn(table, draw, label).savefig(given.images / f"miniature_lr_{name}.png", dpi=100)
-    for title, text in tables(table).items():
-        print(f"\n{title}\n\n{text}")
+            drawn(table, draw, label).savefig(given.docs / "images" / f"miniature_lr_{name}.png", dpi=100)
+    page = given.docs / "results.md"
+    made = tables(pd.read_csv(data / CSV), pd.read_csv(data / CLAIMS_CSV))
+    page.write_text(filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")
 
 
 def line_of(run: Run) -> dict[str, object]:
@@ -90,27 +89,13 @@ def line_of(run: Run) -> dict[str, object]:
     }  # fmt: skip
 
 
-def searched(table: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the search: seed 0."""
-    found: pd.DataFrame = table[table["seed"] == 0]
-    return found
-
-
-def chosen(table: pd.DataFrame) -> pd.DataFrame:
-    """The runs, with all seeds, at the rate of each cell with the best test accuracy of the search."""
-    order = searched(table).sort_values(["test_accuracy", "lr"], ascending=[False, True])
-    best = (
-        order.groupby(["net", "data", "loss"], sort=False)
-        .first()
-        .reset_index()[["net", "data", "loss", "lr"]]
-    )
-    return table.merge(best, on=["net", "data", "loss", "lr"])
-
-
-def cells(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    for data in DATA:
-        for net in NETS:
-            yield (net, data), table[(table["net"] == net) & (table["data"] == data)]
+def claims_of(runs: Sequence[Run], best: pd.DataFrame) -> pd.DataFrame:
+    """The paper's claims, judged as ``nc-plot`` does, for the runs of ``best``; folders are left out."""
+    keys = {tuple(line) for line in best[[*CELL, "lr", "seed"]].itertuples(index=False)}
+    mine = [run for run in runs if (*run.cell, run.lr, run.seed) in keys]
+    with tempfile.TemporaryDirectory() as folder:
+        write_claims(judge(mine), Path(folder))
+        return pd.read_csv(Path(folder) / CLAIMS_FILE).drop(columns="folder")
 
 
 Draw = Callable[[Axes, pd.DataFrame, pd.DataFrame], None]
@@ -170,70 +155,6 @@ FIGURES: dict[str, tuple[Draw, str]] = {
     "accuracy": (draw_accuracy, "test accuracy, %"),
     "law": (draw_law, "spread of Phi's advance"),
 }
-
-
-def tables(table: pd.DataFrame) -> dict[str, str]:
-    """The tables of the page, in Markdown."""
-    best = chosen(table)
-    return {
-        "the chosen rates": markdown(
-            [
-                {
-                    "cell": f"{network_name(net)} on {data_set_name(data)}, {str(loss).upper()}",
-                    "lr": f"{runs['lr'].iloc[0]:g}",
-                    "seeds": str(len(runs)),
-                    "test, %": spread(100 * runs["test_accuracy"], 1),
-                    "gain in the phase": spread(runs["test_accuracy_gain"], 2),
-                    "robustness": f"{spread(runs['robustness_start'], 3)} → {spread(runs['robustness'], 3)}",
-                    "NC1": spread(runs["nc1"], 2, significant=True),
-                }
-                for (net, data, loss), runs in best.groupby(["net", "data", "loss"], sort=False)
-            ]
-        ),
-        "L_perp at the chosen rates": markdown(
-            [
-                {
-                    "cell": f"{network_name(net)} on {data_set_name(data)}",
-                    "lr": f"{runs['lr'].iloc[0]:g}",
-                    "end": spread(runs["perp_end"], 2, significant=True),
-                    "worst of the phase": spread(runs["perp_worst"], 2, significant=True),
-                    "epochs below 0.1": spread(100 * runs["perp_share_below"], 0) + " %",
-                    "worst, batch norm recomputed": spread(
-                        runs["perp_worst_recomputed"], 2, significant=True
-                    ),
-                }
-                for (net, data), runs in best[best["loss"] == "mse"].groupby(["net", "data"], sort=False)
-            ]
-        ),
-        "L_perp in the search": markdown(
-            [
-                {"cell": f"{network_name(net)} on {data_set_name(data)}"}
-                | {
-                    f"{lr:g}": f"{run['perp_end']:.2g} / {number(run['perp_worst'])}"
-                    for lr, run in runs[runs["loss"] == "mse"].sort_values("lr").set_index("lr").iterrows()
-                }
-                for (net, data), runs in cells(searched(table))
-            ]
-        ),
-    }
-
-
-def number(value: float) -> str:
-    """Two digits; a dash where there is no terminal phase."""
-    return "–" if math.isnan(value) else f"{value:.2g}"
-
-
-def spread(values: pd.Series[float], digits: int, significant: bool = False) -> str:
-    """The median, and in brackets the range where there are several different values."""
-    kind = "g" if significant else "f"
-    median, low, high = (f"{getattr(values, how)():.{digits}{kind}}" for how in ("median", "min", "max"))
-    return median if low == high else f"{median} ({low} to {high})"
-
-
-def markdown(lines: list[dict[str, str]]) -> str:
-    keys = list(dict.fromkeys(key for line in lines for key in line))
-    rows = [keys, ["---"] * len(keys), *([line.get(key, "") for key in keys] for line in lines)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 if __name__ == "__main__":
