@@ -170,7 +170,7 @@ def test_code_formulas_links_and_names_are_not_spelt(tmp_path):
 def test_the_spelling_list_has_no_word_that_is_known_anyway():
     speller = part("spelling").SpellChecker(language="en")
     words = part("spelling").WORDS.read_text(encoding="utf-8").split()
-    assert words == sorted(words, key=str.lower)
+    assert words == sorted(words, key=str.lower), "run: LC_ALL=C sort -f -o words.txt words.txt"
     assert [word for word in words if word.lower() in speller] == []
 
 
