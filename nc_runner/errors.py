@@ -1,6 +1,11 @@
 """The errors that a user can cause. Each message is one or two lines: what is wrong, and what to do."""
 
 
+def printable(text: str) -> str:
+    """The lines of ``text`` without what could steer a terminal: a space for each such character."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+
+
 class NCRunnerError(Exception):
     """Base of all errors that are shown to the user as they are, without a traceback.
 
@@ -8,8 +13,7 @@ class NCRunnerError(Exception):
     """
 
     def __str__(self) -> str:
-        text = super().__str__()
-        return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+        return printable(super().__str__())
 
     @property
     def in_one_line(self) -> str:

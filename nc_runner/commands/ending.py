@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from nc_runner.errors import ConfigError, NCRunnerError
+from nc_runner.errors import ConfigError, NCRunnerError, printable
 from nc_runner.training.signals import StopRequested
 
 DONE, FAILED, BAD_ARGUMENTS, STOPPED = 0, 1, 2, 130
@@ -62,5 +62,5 @@ def finish(program: str, command: Callable[[], int]) -> int:
 
 
 def complain(program: str, message: str) -> None:
-    """Print ``message`` to stderr."""
-    print(f"{program}: {message}", file=sys.stderr)
+    """Print ``message`` to stderr; it may repeat what was typed, or what a file holds."""
+    print(f"{program}: {printable(message)}", file=sys.stderr)
