@@ -22,6 +22,7 @@ from nc_runner.config.identity import folder_name
 
 pytestmark = pytest.mark.filterwarnings("ignore::nc_runner.errors.MeasurementWarning")
 FIRST = "mse-resnet8-digits/lr0.1-seed0-76933a25"  # the run that a bare nc-run makes, on the pages
+SECOND = "ce-resnet8-digits/lr0.1-seed0-4e64c8d7"  # that of nc-run loss=ce
 LANGUAGES = {"python", "sh", "text", "bibtex", "yaml", "toml", "html", "bat"}
 ELSEWHERE = {"integrations.md": "tests/integrations/test_page.py"}  # pages whose Python another test runs
 
@@ -53,8 +54,9 @@ def made(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(sys, "argv", [])
         run_as_command(nc_run, "-m", "loss=mse,ce", "weight_decay=5e-4,1e-3", "keep_checkpoints=[10]", *SHORT)
-    (first,) = (folder / "outputs" / "mse-resnet8-digits").glob("lr0.1-seed0-epochs10-samples*")
-    first.rename(folder / "outputs" / FIRST)
+    for name in (FIRST, SECOND):
+        (made,) = (folder / "outputs" / name).parent.glob("lr0.1-seed0-epochs10-samples*")
+        made.rename(folder / "outputs" / name)
     digits = load_digits()
     features = digits.data[:400].astype(np.float32)
     np.savez(folder / "features.npz", features=features, labels=digits.target[:400])
@@ -101,10 +103,11 @@ def named(page: Path) -> str:
     return page.name
 
 
-def test_the_first_run_has_the_name_that_the_pages_give_it():
+def test_the_first_runs_have_the_names_that_the_pages_give_them():
     from helpers.settings import settings_of
 
     assert folder_name(settings_of()) == FIRST
+    assert folder_name(settings_of("loss=ce")) == SECOND
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,14 +13,15 @@ from pathlib import Path
 WEIGHTS_FOLDER = "weights"  # in a run folder
 
 
-def weights_file(folder: Path, epoch: int) -> Path:
+def weights_file(folder: str | os.PathLike[str], epoch: int) -> Path:
     """Such as ``weights/epoch-0012.pt``: four digits, or more from epoch 10,000 on."""
-    return folder / WEIGHTS_FOLDER / f"epoch-{epoch:04d}.pt"
+    return Path(folder) / WEIGHTS_FOLDER / f"epoch-{epoch:04d}.pt"
 
 
-def kept_epochs(folder: Path) -> list[int]:
+def kept_epochs(folder: str | os.PathLike[str]) -> list[int]:
     """The epochs whose weights a run folder has, in order; empty where it kept none."""
-    names = (re.fullmatch(r"epoch-(\d{4,})\.pt", path.name) for path in (folder / WEIGHTS_FOLDER).glob("*"))
+    files = (Path(folder) / WEIGHTS_FOLDER).glob("*")
+    names = (re.fullmatch(r"epoch-(\d{4,})\.pt", path.name) for path in files)
     return sorted(int(name[1]) for name in names if name)
 
 

@@ -6,6 +6,7 @@ checkpoint is: whole or not at all, with a SHA-256 that is verified when it is r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def save_weights(folder: Path, epoch: int, model: Mapping[str, Tensor]) -> None:
     write_verified(path, {"epoch": epoch, "model": held})
 
 
-def load_weights(folder: Path, epoch: int) -> dict[str, Tensor]:
+def load_weights(folder: str | os.PathLike[str], epoch: int) -> dict[str, Tensor]:
     """The network's state_dict after an epoch of a run that kept it, on the CPU.
 
     They are the weights that the epoch's row in ``metrics.csv`` was measured with.
