@@ -48,18 +48,20 @@ build() {
 
 install() { # PYTHON VERSIONS
     local resolution=highest file all joined
-    [ "$2" = lowest ] && resolution=lowest-direct
-    file=$(ls "$work/dist"/*.tar.gz)
-    [ "$2" = lowest ] && file=$(ls "$work/dist"/*.whl)
     # Of antlr4, which OmegaConf needs, there is an sdist alone.
-    local wheels=(--only-binary :all: --no-binary antlr4-python3-runtime)
+    local wheels=(--only-binary :all: --no-binary antlr4-python3-runtime) own=(--no-binary nc-runner)
+    file=$(ls "$work/dist"/*.tar.gz)
+    if [ "$2" = lowest ]; then
+        resolution=lowest-direct own=()
+        file=$(ls "$work/dist"/*.whl)
+    fi
     all=("${extras[@]/#/--extra=}")
     uv pip compile --quiet --python-version "$1" --resolution "$resolution" "${wheels[@]}" "${all[@]}" \
         --output-file "$work/versions.txt" "$work/source/pyproject.toml"
     uv venv --quiet --python "$1" "$work/env"
     joined=$(IFS=,; echo "${extras[*]}")
     uv pip install --quiet --python "$work/env/bin/python" --constraint "$work/versions.txt" "${wheels[@]}" \
-        --no-binary nc-runner "nc-runner[$joined] @ file://$file"
+        ${own[@]+"${own[@]}"} "nc-runner[$joined] @ file://$file"
     grep -E '^(torch|torchvision|numpy|pandas|scipy|scikit-learn|matplotlib|pydantic|hydra-core)==' \
         "$work/versions.txt" | tr '\n' ' '
     echo
@@ -105,7 +107,11 @@ failed=0
 for try in "${wanted[@]}"; do
     began=$SECONDS
     echo "release_check.sh: Python ${try%:*}, ${try#*:} versions"
-    if (set -e; install "${try%:*}" "${try#*:}"; smoke) >"$work/log" 2>&1; then
+    set +e # not in the condition of an if: there bash goes on after a command that fails
+    (set -e; install "${try%:*}" "${try#*:}"; smoke) >"$work/log" 2>&1
+    code=$?
+    set -e
+    if [ "$code" = 0 ]; then
         grep -E '^torch==' "$work/log" || true
         echo "release_check.sh: Python $try works ($((SECONDS - began)) s)"
     else
