@@ -63,4 +63,4 @@ def finish(program: str, command: Callable[[], int]) -> int:
 
 def complain(program: str, message: str) -> None:
     """Print ``message`` to stderr; it may repeat what was typed, or what a file holds."""
-    print(f"{program}: {printable(message)}", file=sys.stderr)
+    print(f"{program}: {printable(message)}", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ from helpers.synthetic import write_run
 
 from nc_runner import __version__
 from nc_runner.commands import flow, plot, status
-from nc_runner.commands.ending import finish
+from nc_runner.commands.ending import complain, finish
 from nc_runner.errors import ConfigError, RunFolderError
 
 COMMANDS = {"nc-plot": plot, "nc-status": status, "nc-flow": flow}
@@ -91,3 +91,8 @@ def test_errors_become_exit_codes(error, code, capsys):
 def test_other_errors_are_not_hidden():
     with pytest.raises(ZeroDivisionError):
         finish("nc-x", lambda: 1 // 0)
+
+
+def test_a_complaint_cannot_steer_the_terminal(capsys):
+    complain("nc-run", "lr=\x1b[2J\u202eevil\ngive another")
+    assert capsys.readouterr().err == "nc-run: lr= [2J evil\ngive another\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from nc_runner.commands.attempt import (
     exit_code,
     message_of,
 )
+from nc_runner.commands.ending import complain
 from nc_runner.commands.hydra_app.compose import (
     CONFIG_MODULE,
     CONFIG_NAME,
@@ -121,7 +121,7 @@ def settings_in(line: str) -> str:
 def say(message: str, code: int, speaker: int = 0) -> int:
     """Print ``message`` on stderr; under torchrun one rank alone does, and torchrun's report has it too."""
     if torchrun.place().rank == speaker:
-        print(f"nc-run: {message}", file=sys.stderr, flush=True)
+        complain("nc-run", message)
         if code:
             torchrun.report(message)
     return code

@@ -29,6 +29,7 @@ from nc_runner.commands.attempt import (
     result_line,
     state_of,
 )
+from nc_runner.commands.ending import complain
 from nc_runner.commands.hydra_app import resolvers as resolvers
 from nc_runner.commands.hydra_app.settings import settings_of
 from nc_runner.config import plugins
@@ -168,7 +169,7 @@ class _Job:
         ended = replace(self.attempt, state=state, message=message_of(error), exit_code=exit_code(error))
         self._record(ended)
         if speaks:
-            print(f"nc-run: {nearby(self.folder)}\n{ended.message}", file=sys.stderr, flush=True)
+            complain("nc-run", f"{nearby(self.folder)}\n{ended.message}")
 
     def objective(self) -> float:
         name = self.config.objective if self.config is not None else ""
