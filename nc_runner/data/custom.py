@@ -69,7 +69,9 @@ def npz(root: str | Path, *, file: str) -> RawDataset:
                     f"{place} has no {', '.join(missing)}; it holds {held}\nsave it with np.savez"
                 )
             given = [arrays[name] for name in NPZ_ARRAYS]
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file can fail in any way inside zipfile and NumPy
         raise DataError(
             f"{place} is not an .npz file of arrays ({reason(error)})\nsave it with np.savez"
         ) from error

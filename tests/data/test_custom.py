@@ -13,6 +13,7 @@ from helpers import miniature
 from helpers.settings import settings_of
 from PIL import Image
 
+from nc_runner.data.custom import NPZ_ARRAYS
 from nc_runner.data.dataset import Dataset, load_dataset
 from nc_runner.errors import ConfigError, DataError, NCRunnerError
 
@@ -112,6 +113,11 @@ def test_an_npz_file_is_read_in_any_usual_layout(layout: str) -> None:
 def test_npz_files_that_are_no_data_set_are_an_error(tmp_path: Path) -> None:
     settings = ("data=npz", "data.options.file=a.npz")
     (tmp_path / "a.npz").write_bytes(b"PK not really")
+    assert "a.npz is not an .npz file of arrays" in error(*settings)
+    np.savez("a.npz", **dict.fromkeys(NPZ_ARRAYS, np.zeros(3)))
+    content = bytearray(Path("a.npz").read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 6] = 200  # needs a later zip than there is
+    Path("a.npz").write_bytes(content)
     assert "a.npz is not an .npz file of arrays" in error(*settings)
     np.savez("a.npz", train_images=RAW.train.images, x=np.zeros(3))
     message = error(*settings)
