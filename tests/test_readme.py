@@ -68,7 +68,7 @@ def test_the_relative_links_of_a_page_lead_somewhere(page):
 
 
 def results_table():
-    """Of each cell the rate with the best test accuracy of seed 0, of equal ones the smallest: medians of seeds."""
+    """Of each cell the rate with the best test accuracy of seed 0, the smallest of equal ones: medians."""
     found, cell = pd.read_csv(RESULTS), ["data", "net", "loss"]
     search = found[found["seed"] == 0].sort_values("lr", kind="stable")
     rates = search.loc[search.groupby(cell)["test_accuracy"].idxmax(), [*cell, "lr"]]
