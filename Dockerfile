@@ -1,7 +1,7 @@
 # nc-run in a container, for CPUs and GPUs:
 #
 #   docker build --tag nc-runner .                             PyTorch as pip gives it: with CUDA on x86-64
-#   docker build --tag nc-runner --build-arg TORCH=cpu .       for CPUs alone: 2 GB instead of 8; or cu126, cu128, ...
+#   docker build --tag nc-runner --build-arg TORCH=cpu .       for CPUs alone, much smaller; or cu126, cu128, ...
 #   docker run --rm --volume "$PWD:/work" --user "$(id -u):$(id -g)" nc-runner epochs=10
 #   docker run --rm --volume "$PWD:/work" --user "$(id -u):$(id -g)" --entrypoint nc-plot nc-runner outputs/
 #

@@ -3,7 +3,7 @@
 #
 #   bash scripts/coverage.sh [TESTS ...]      a table, and htmlcov/index.html
 #
-# Takes about half as long again as scripts/test.sh without it, which measures nothing.
+# Slower than scripts/test.sh, which measures nothing.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" dev
 export NC_RUNNER_DATA=${NC_RUNNER_DATA:-$PWD/data}

@@ -92,8 +92,8 @@ def fuzz(name: str, originals: Originals, count: int, seed: int) -> str | None:
     try:
         check()
     except (Exception, Hangs) as error:
-        lines = traceback.format_exception(error)
-        return f"{type(error).__name__} for {str(last[0])[:600]}\n{''.join(lines)[-2500:]}"
+        where = "".join(traceback.format_tb(error.__traceback__)[-8:])
+        return f"{type(error).__name__} for {str(last[0])[:6000]}\n{where}{str(error)[:600]}"
     return None
 
 

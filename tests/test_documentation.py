@@ -58,7 +58,7 @@ def test_every_choice_of_every_group_is_on_the_page_of_settings():
 
 def test_what_a_check_of_the_schema_accepts_is_said_in_words():
     """A check without words would leave a setting's range out of the page."""
-    silent = {"_text", "_tuple", "_tensorboard"}  # they convert, or ask for a package
+    silent = {"_text", "_tuple"}  # they convert
     for key, field in part("configuration").settings():
         checks = {check for check in part("words").validators(field) if check.__name__ not in silent}
         assert checks <= set(ACCEPTED), key

@@ -160,4 +160,5 @@ def _draw_some(plan: Plan, writer: FigureWriter, drawn: Synchronized[int], sende
             written[job.name] = _drawn(job, plan, writer)
         except OSError:  # the other process draws all again, and says what is wrong
             return
+        gc.collect()  # the figure: a hundred megabytes where there are many runs
     sender.send(written)

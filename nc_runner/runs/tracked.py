@@ -8,6 +8,7 @@ The file makes a run that resumes stay one run in every tracker, and says what e
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -86,8 +87,8 @@ class TrackedRun:
         self.settings = dict(_flat(self.record.get("settings", {}), ""))
         memory = read_memory(folder)
         if memory is None:
-            digest = folder.name.rpartition("-")[2][:8]
-            memory = Memory(f"{digest}-{secrets.token_hex(4)}", self._group())
+            digest = re.sub(r"\W", "", self.folder.name.rpartition("-")[2], flags=re.ASCII)[:8]  # W&B's rule
+            memory = Memory(f"{digest}-{secrets.token_hex(4)}".lstrip("-"), self._group())
             memory.write(self.folder)
         self.memory = memory
 

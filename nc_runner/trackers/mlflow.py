@@ -30,6 +30,7 @@ _DEFAULTS = {  # of MLflow's own settings, where the user has not set them
 }
 _SHOWN_AS = {"mlflow.experimentKind": "custom_model_development"}  # the experiment's kind, for MLflow's page
 _STATUS = {COMPLETE: "FINISHED", INTERRUPTED: "KILLED"}  # anything else: FAILED
+_PATIENCE = 300  # seconds for other processes that write the database: one that hangs must not stop this one
 _LONGEST_TAG, _LONGEST_PARAMETER, _LARGEST_BATCH = 5000, 500, 900  # within the limits of MLflow's stores
 
 
@@ -57,7 +58,7 @@ class MLflow:
             from filelock import FileLock
 
             address = f"sqlite:///{(outputs / DATABASE).resolve()}"
-            self._lock = FileLock(outputs / f".{DATABASE}.lock")
+            self._lock = FileLock(outputs / f".{DATABASE}.lock", timeout=_PATIENCE)
         with self._lock:
             self._client = MlflowClient(address)
             held = self._found(run) or self._created(run)

@@ -15,22 +15,23 @@ class TensorBoard:
     """Logs rows under their column names, the epoch as the step.
 
     Rows that a resumed run computes again replace those logged before: the new file of events begins with
-    the step from on which older ones no longer count. A run that was begun without TensorBoard gets the
-    rows it has. Events hold 32-bit numbers; ``metrics.csv`` has all digits.
+    the step from on which older ones no longer count. Rows of a time without TensorBoard are made up for.
+    Events hold 32-bit numbers; ``metrics.csv`` has all digits.
     """
 
     def __init__(self, run: TrackedRun) -> None:
         from torch.utils.tensorboard import SummaryWriter  # here: few runs pay its second of imports
 
         rows = run.rows()
-        begun = any(run.folder.glob("events.out.tfevents.*"))
+        last = _last_step(run.folder)
         self.where = f"TensorBoard: tensorboard --logdir {near(run.folder)}"
+        lacking = [row for row in rows if last is None or row["epoch"] > last]
         self._epoch = int(rows[-1]["epoch"]) if rows else 0
         following = self._epoch + 1 if rows else 0
-        self._writer = SummaryWriter(str(run.folder), purge_step=following if begun else None)
-        if not begun:
-            for row in rows:
-                self.add(row)
+        first = int(lacking[0]["epoch"]) if lacking else following
+        self._writer = SummaryWriter(str(run.folder), purge_step=None if last is None else first)
+        for row in lacking:
+            self.add(row)
         if PLACE not in run.memory.told:
             self._writer.add_text("settings", run.table({"run": run.name, **run.settings, **run.facts}), 0)
         self._state("running")
@@ -56,3 +57,13 @@ class TensorBoard:
     def _state(self, text: str) -> None:
         self._writer.add_text("state", text, self._epoch)
         self._writer.flush()
+
+
+def _last_step(folder: Path) -> int | None:
+    """The last step that the events in a run folder have; -1 where they have no row, None without events."""
+    if not any(folder.glob("events.out.tfevents.*")):
+        return None
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder)).Reload()
+    return max((events.Scalars(tag)[-1].step for tag in events.Tags()["scalars"]), default=-1)

@@ -13,6 +13,7 @@ from nc_runner.runs.tracked import TrackedRun
 from nc_runner.trackers.base import near
 
 OFFLINE = "offline"
+_OLDER_NAMES = {"dryrun": OFFLINE, "run": "online"}  # which wandb still takes
 PROJECT = "nc-runner"
 _UNASKED = {"WANDB_ERROR_REPORTING": "false"}  # reports of W&B's own failures to its makers
 _SECONDS = 300  # that the upload of the last data may take, online
@@ -21,7 +22,8 @@ _EXIT_CODES = {COMPLETE: 0, INTERRUPTED: 143}  # anything else: 1
 
 def mode() -> str:
     """Where the data goes: ``offline``, unless the user says otherwise by WANDB_MODE."""
-    return os.environ.get("WANDB_MODE") or OFFLINE
+    given = os.environ.get("WANDB_MODE") or OFFLINE
+    return _OLDER_NAMES.get(given, given)
 
 
 class WandB:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ import torch
 from nc_runner.config.data_schema import Data
 from nc_runner.config.schema import Config
 from nc_runner.data.dataset import Dataset, load_dataset
-from nc_runner.errors import DataError
+from nc_runner.errors import DataError, RunFolderError
 from nc_runner.runs.origin import Origin
 from nc_runner.runs.reader import Record
+from nc_runner.runs.record import RUN_FILE
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class RecordedData:
         """From the record; from the data set where an earlier version did not record it. Raises DataError."""
         content = self.record.content
         classes, images = content.get("num_classes"), content.get("image_shape")
-        if type(classes) is int and isinstance(images, list) and [type(size) for size in images] == [int] * 3:
-            return Shape(classes, images[0], images[1])
+        sizes = [classes, *images] if isinstance(images, list) else []
+        if [type(size) for size in sizes] == [int] * 4 and min(sizes) > 0:
+            return Shape(*sizes[:3])
         dataset = self.dataset()
         return Shape(dataset.num_classes, dataset.in_channels, dataset.image_size)
 
@@ -80,7 +83,12 @@ class RecordedData:
     def _normalised(self, data: Data) -> Data:
         """With the mean and std that the run computed, where the settings do not give them."""
         recorded = {key: self.record.content.get(f"data_{key}") for key in ("mean", "std")}
-        update = {key: tuple(value) for key, value in recorded.items() if isinstance(value, list)}
+        update = {}
+        for key, value in recorded.items():
+            if isinstance(value, list):
+                if not all(type(number) in (int, float) and math.isfinite(number) for number in value):
+                    raise RunFolderError(f"{self.folder / RUN_FILE}: data_{key} is not a list of numbers")
+                update[key] = tuple(value)
         return data.model_copy(update=update)
 
     def _compare(self, dataset: Dataset, root: str) -> None:

@@ -103,7 +103,7 @@ def altered(draw: st.DrawFn, document: Any) -> Any:
         if draw(st.integers(0, 4)) == 0:
             del holder[key]
         else:
-            holder[key] = draw(hostile_values)
+            holder[key] = copy.deepcopy(draw(hostile_values))  # the next alteration may be within it
     return result
 
 

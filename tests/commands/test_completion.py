@@ -15,6 +15,7 @@ import pytest
 from helpers.process import nc_run
 
 from nc_runner.commands import completion
+from nc_runner.errors import ConfigError
 
 PROGRAMS = Path(sys.executable).parent
 NEEDS = {
@@ -126,10 +127,9 @@ def test_a_script_is_printed_and_another_shell_is_an_error(tmp_path):
     assert done.returncode == 0
     for program in ("nc-run", "nc-plot", "nc-status", "nc-flow", "nc-measure"):
         assert f"complete -c {program} " in done.stdout
-    done = nc_run("--completion", "tcsh", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (
-        2, "nc-run: --completion takes the name of a shell: bash, zsh, fish\n"
-    )  # fmt: skip
+    for wrong in (["--completion", "tcsh"], ["--completion"], ["epochs=3", "--completion", "bash"]):
+        with pytest.raises(ConfigError, match="a shell, and nothing else: bash, zsh, fish"):
+            completion.show(wrong)
 
 
 def test_the_bash_script_is_one_that_bash_3_can_read(scripts):

@@ -84,6 +84,19 @@ def test_a_sweep_waits_for_a_run_that_another_process_writes(launcher, made, hol
     assert starts(tmp_path) == [1, 1]
 
 
+def test_a_run_that_is_finished_elsewhere_is_given_to_the_trackers_that_lack_it(made, hold, tmp_path):
+    source, name = made
+    holder = hold(tmp_path / name)
+    sweep, _ = start_waiting("seed=0", "tracker=tensorboard", cwd=tmp_path)
+    shutil.copytree(source, tmp_path / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LOCK_FILE))
+    holder.communicate()
+    stdout, stderr = sweep.communicate(timeout=240)
+    assert (sweep.returncode, stderr) == (0, "")
+    assert "\n1 run: 1 complete\n" in stdout
+    assert starts(tmp_path) == [1]
+    assert len(list((tmp_path / name).glob("events.out.tfevents.*"))) == 1
+
+
 def test_a_run_that_is_let_go_unfinished_is_taken_over(made, hold, tmp_path):
     _, name = made
     holder = hold(tmp_path / name)

@@ -87,6 +87,25 @@ def test_a_run_begun_without_tensorboard_gets_the_rows_it_has(tmp_path, monkeypa
     assert_events_are_the_rows(tmp_path)
 
 
+@pytest.mark.parametrize("stopped_again", [False, True])
+def test_rows_of_a_time_without_tensorboard_are_made_up_for(tmp_path, stopped_again):
+    with pytest.raises(StopRequested):
+        carry_out(TRACKED, tmp_path, StopAfter(12))
+    assert [step for step, _ in read(tmp_path)["nc1"]] == [1, 2]
+    if stopped_again:
+        with pytest.raises(StopRequested):
+            carry_out(settings_of(*TINY), tmp_path, StopAfter(6))
+        assert len(pd.read_csv(tmp_path / "metrics.csv")) == 3
+    else:
+        carry_out(settings_of(*TINY), tmp_path)
+    next_second()
+    if stopped_again:
+        carry_out(TRACKED, tmp_path)
+    else:
+        trackers.catch_up(tmp_path, TRACKED)
+    assert_events_are_the_rows(tmp_path)
+
+
 def test_values_that_are_no_numbers_are_logged_as_they_are(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"format": 1, "state": "running"}))
     log = TensorBoard(TrackedRun(tmp_path))

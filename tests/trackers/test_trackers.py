@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import time
 
 import pandas as pd
@@ -11,7 +12,8 @@ from helpers.process import WHOLE, nc_run, only_run, start
 from helpers.stops import StopAfter
 from helpers.tracked import TINY, carry_out, one_picture, wandb_runs
 
-from nc_runner.commands import trackers
+from nc_runner.commands import attempt, trackers
+from nc_runner.commands.run import main
 from nc_runner.commands.trackers import catch_up, is_told
 from nc_runner.runs.record import read_run_file
 from nc_runner.runs.tracked import read_memory
@@ -139,6 +141,25 @@ def test_a_complete_run_is_given_to_the_trackers_that_lack_it(tmp_path, monkeypa
     assert [found.folder for found in wandb_runs(tmp_path)] == [before.folder]  # it was complete there
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
     assert is_told(tmp_path, config)
+
+
+def test_a_signal_that_comes_while_a_complete_run_is_given_to_a_tracker_ends_the_sweep(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["nc-run", "-m", "seed=0,1", *TINY])
+    assert main() == 0
+    given = []
+
+    def catch_up(folder, *_):
+        given.append(folder)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(attempt, "catch_up", catch_up)
+    sys.argv += ["tracker=tensorboard"]
+    assert main() == 143
+    assert len(given) == 1
+    assert capsys.readouterr().err == "nc-run: give the same command again to resume\n"
 
 
 def assert_each_has_the_run_once(folder, outputs):

@@ -9,8 +9,11 @@ import pytest
 from helpers.lab import settings_of
 from helpers.stops import StopAfter
 from helpers.tracked import TINY, carry_out, crash_before_checkpoint, one_picture, wandb_runs
+from wandb import Settings
 
 from nc_runner.commands import trackers
+from nc_runner.runs.record import read_run_file
+from nc_runner.runs.tracked import TrackedRun
 from nc_runner.trackers import wandb
 from nc_runner.training.signals import StopRequested
 
@@ -67,14 +70,24 @@ def test_a_stopped_run_can_be_resumed_and_says_so(tmp_path):
         carry_out(settings_of(*TRACKED), tmp_path, StopAfter(12))
     (found,) = wandb_runs(tmp_path)
     assert found.summary["state"] == "interrupted"
-    assert "signal" in found.summary["reason"].lower() or found.summary["reason"]
+    assert found.summary["reason"] == read_run_file(tmp_path)["reason"] == "SIGTERM"
     assert (found.exit_code, found.preempting) == (143, True)
+
+
+@pytest.mark.parametrize("name", ["lr-0:1?", "ünder #7,;'x'", ":"])
+def test_a_folder_of_any_name_has_an_id_that_wandb_takes(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "run.json").write_text('{"format": 1, "state": "running"}')
+    key = TrackedRun(tmp_path / name).memory.key
+    assert Settings(run_id=key).run_id == key
 
 
 def test_nothing_is_sent_unless_the_user_asks(monkeypatch):
     assert wandb.mode() == "offline"
     monkeypatch.setenv("WANDB_MODE", "online")
     assert wandb.mode() == "online"
+    monkeypatch.setenv("WANDB_MODE", "dryrun")
+    assert wandb.mode() == "offline"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert trackers.trackers_of(settings_of(*TRACKED)) == ()
 

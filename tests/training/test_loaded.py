@@ -236,6 +236,14 @@ def test_other_data_are_an_error(copy):
         run.data()
 
 
+def test_a_record_that_is_damaged_is_an_error_and_not_believed(copy):
+    change_record(copy, data_mean=[None], data_std=[1.0])
+    with pytest.raises(RunFolderError, match="data_mean is not a list of numbers"):
+        nc_runner.load_run(copy).data()
+    change_record(copy, data_mean=[0.5], num_classes=-1, image_shape=[0, 8, 8])  # the data tell the shape
+    assert nc_runner.load_run(copy).model is not None
+
+
 def test_the_network_is_built_without_the_data_where_the_record_has_their_shape(copy, monkeypatch):
     change_record(copy, image_shape=[1, 8, 8])
     monkeypatch.setattr("nc_runner.training.recorded_data.load_dataset", lambda *_: 1 / 0)

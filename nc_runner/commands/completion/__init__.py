@@ -21,11 +21,11 @@ _FILES = ("sources", "weights")
 
 
 def show(arguments: Sequence[str]) -> int:
-    """Print the script for the shell that follows ``--completion``; the exit code. Raises ConfigError."""
-    given = arguments[arguments.index("--completion") + 1 :]
-    if len(given) != 1 or given[0] not in SHELLS:
-        raise ConfigError(f"--completion takes the name of a shell: {', '.join(SHELLS)}")
-    print(script(given[0]))
+    """Print the script of ``--completion SHELL``; the exit code. Raises ConfigError."""
+    flag, shell = arguments if len(arguments) == 2 else ("", "")
+    if flag != "--completion" or shell not in SHELLS:
+        raise ConfigError(f"--completion takes the name of a shell, and nothing else: {', '.join(SHELLS)}")
+    print(script(shell))
     return 0
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nc_runner.commands.attempt import LOOK_AGAIN, RunAttempt, holder, is_finished, nearby, result_line
+from nc_runner.commands.attempt import LOOK_AGAIN, RunAttempt, has_nothing_to_do, holder, nearby, result_line
 from nc_runner.commands.hydra_app.compose import Job
 from nc_runner.commands.hydra_app.sweep import Sweep
 from nc_runner.commands.hydra_app.task import Task
@@ -163,12 +163,12 @@ class Leader:
         return self.sweep.jobs[0].config.rank_timeout_seconds
 
     def _ended(self, number: int) -> bool:
-        """Whether the run that another process had is finished: then it is said."""
-        folder = self.planned[number]
+        """Whether the run that another process had is finished, for all trackers too: then it is said."""
+        folder, job = self.planned[number], self.sweep.jobs[number]
         if (
             folder in self._hands([number])
-            or self.sweep.jobs[number].config.overwrite
-            or not is_finished(folder)
+            or job.config.overwrite
+            or not has_nothing_to_do(folder, job.config)
         ):
             return False
         show(

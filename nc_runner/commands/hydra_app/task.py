@@ -127,6 +127,10 @@ class _Job:
                 self._carry_out(signals)
         except StopRequested as stop:  # the launcher's own signal handlers are back: it may be theirs too
             self._stopped(stop)
+        received = signals.received  # when the run was over, as while its figures are drawn for trackers
+        in_this_process = self.sweep is not None and not self.launcher and self.group.world_size == 1
+        if received is not None and in_this_process:
+            raise StopRequested(received)  # else the next run of the sweep would begin
 
     def _carry_out(self, signals: StopSignals) -> None:
         again = self._was_begun()
