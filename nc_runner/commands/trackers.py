@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nc_runner.trackers.base import Opener, Tracker
     from nc_runner.training.recorder import TrackerFactory
 
-_SECONDS = 900  # that drawing the figures of one run may take
+_SECONDS = 300  # that drawing the figures of one run may take; other ranks wait for it
 
 
 def trackers_of(config: Config, label: str = "") -> Sequence[TrackerFactory]:
@@ -34,22 +34,26 @@ def trackers_of(config: Config, label: str = "") -> Sequence[TrackerFactory]:
 
 def is_told(folder: Path, config: Config) -> bool:
     """Whether all trackers that the settings ask for know that the run is complete."""
-    return not untold(folder, _places(config))
+    places = _places(config)
+    return not places or not untold(folder, places)
 
 
 def catch_up(folder: Path, config: Config, label: str = "") -> None:
     """Give a complete run to the trackers that do not know it as complete. The caller holds its lock."""
-    missing = untold(folder, _places(config))
+    places = _places(config)
+    missing = untold(folder, places) if places else []
     if not missing:
         return
     from nc_runner.trackers.base import Trackers
 
-    openers = {place: _opener(name, config) for place, name in _places(config).items() if place in missing}
+    openers = {place: _opener(places[place], config) for place in missing}
     Trackers(folder, openers, _draw, lambda line: show(f"{label} {line}".lstrip())).close()
 
 
 def _places(config: Config) -> dict[str, str]:
     """The name of each tracker, by the place where it tells of runs: as ``trackers.json`` remembers it."""
+    if not config.trackers:  # as most runs: nothing is imported, and nothing read
+        return {}
     from nc_runner.trackers import mlflow, wandb
 
     places = {
