@@ -1,7 +1,7 @@
 """The common commands in one place: ``nox --list``, ``nox -s lint``, ``nox -s tests -- tests/collapse``.
 
 Each session calls the script that continuous integration calls, too, and uses the environment .venv, which
-it makes where it is missing: nox makes none of its own, since one with PyTorch has 8 GB.
+it makes where it is missing: nox makes none of its own, since one with PyTorch is large.
 """
 
 import nox

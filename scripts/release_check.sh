@@ -6,7 +6,7 @@
 # PYTHON is 3.10, 3.11, 3.12 or 3.13; VERSIONS is lowest (the lowest versions of the dependencies that pyproject.toml
 # admits and that have wheels for this Python) or newest. Default: both, on 3.10 and 3.13. The wheel is installed with
 # the lowest versions, the sdist with the newest, each with all extras but ray, mlflow and wandb, into an environment
-# that is deleted afterwards (8 GB, and as much of a cache). There each command is run. FOLDER (default dist/) has the
+# that is deleted afterwards (gigabytes, with PyTorch). There each command is run. FOLDER (default dist/) has the
 # sdist and the wheel in the end. Needs uv, build and twine: .venv has them (bash scripts/setup.sh dev).
 set -euo pipefail
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

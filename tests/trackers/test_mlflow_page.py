@@ -24,7 +24,7 @@ SECONDS = 300  # that the server, or a page, may take
 
 @pytest.fixture
 def page():
-    program = shutil.which("chromium")
+    program = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if program is None:
         pytest.skip("no chromium found (on Debian: apt-get install chromium)")
     with playwright.sync_playwright() as tools:
