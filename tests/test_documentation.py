@@ -91,7 +91,7 @@ def test_every_column_has_a_section_on_the_page_of_metrics():
 
 def test_a_section_has_the_formula_the_source_the_value_at_collapse_and_the_traps():
     section = METRICS.split("### `nc1`\n")[1].split("\n### ")[0]
-    assert "$$\n\\frac{1}{C}\\,\\mathrm{Tr}\\left(\\Sigma_W\\, \\Sigma_B^{+}\\right)\n$$" in section
+    assert "$$\n\\frac{1}{C}\\mathrm{Tr}\\left(\\Sigma_W \\Sigma_B^{+}\\right)\n$$" in section
     assert "| **At collapse** | 0 |" in section
     assert "| **NaN when** | a class has no samples; all class means coincide |" in section
     assert "[Papyan et al. 2020](https://arxiv.org/abs/2008.08186)" in section

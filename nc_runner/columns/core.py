@@ -53,7 +53,7 @@ TRAINING = (
            "parameter", "train_loss + sum over all parameters of wd/2 · their squares",
            nan="weight decay is no part of an objective: decoupled (`adamw`), or of a custom optimizer; "
            "features of a file with weight decay: it lacks the other parameters",
-           latex=r"\mathtt{train\_loss} + \sum_\theta \frac{\mathrm{wd}_\theta}{2}\, \theta^2",
+           latex=r"\mathtt{train}\ \mathtt{loss} + \sum_\theta \frac{\mathrm{wd}_\theta}{2} \theta^2",
            traps="The sum goes over all parameters of the network, not over the classifier alone."),
     Column("train_accuracy", "share of train samples classified right",
            traps=f"{_EVAL_MODE} With augmentation, training itself sees other images."),
@@ -120,17 +120,17 @@ DECOMPOSITION = (
            latex=r"L_{LS} = \min_V L(V) = L_{NC1} + L_{NC2/3}", traps=_DESCRIBES),
     Column("mse_nc1", "L_NC1, its part from variability within the classes",
            "1/2 Tr(W_LS Sigma_W W_LS^T) + ridge/2 ‖V_LS‖²", HPD, nan=NO_RIDGE,
-           latex=r"L_{NC1} = \frac{1}{2}\,\mathrm{Tr}\left(W_{LS}\, \Sigma_W\, W_{LS}^\top\right) "
+           latex=r"L_{NC1} = \frac{1}{2}\mathrm{Tr}\left(W_{LS} \Sigma_W W_{LS}^\top\right) "
            r"+ \frac{\lambda}{2} \lVert V_{LS} \rVert_F^2",
            traps="It holds the ridge's penalty of the least-squares classifier, so it does not fall to 0 "
            "with [`nc1`](#nc1)."),
     Column("mse_nc23", "L_NC2/3, its part from the class means",
            "1/2 sum_c pi_c ‖W_LS mu_c + b_LS - e_c‖²", HPD, nan=NO_RIDGE,
-           latex=r"L_{NC2/3} = \frac{1}{2} \sum_c \pi_c \lVert W_{LS}\, \mu_c + b_{LS} - e_c \rVert^2",
+           latex=r"L_{NC2/3} = \frac{1}{2} \sum_c \pi_c \lVert W_{LS} \mu_c + b_{LS} - e_c \rVert^2",
            traps=f"{_NOTEBOOK}With a ridge above 0 it does not reach 0."),
     Column("mse_perp", "L_perp, what the classifier loses against the least-squares one",
            "1/2 Tr((V - V_LS) (Ave [h; 1][h; 1]^T + ridge I) (V - V_LS)^T)", HPD, "0", NO_RIDGE,
-           latex=r"L_\perp = \frac{1}{2}\,\mathrm{Tr}\left((V - V_{LS})\, A\, (V - V_{LS})^\top\right), "
+           latex=r"L_\perp = \frac{1}{2}\mathrm{Tr}\left((V - V_{LS}) A (V - V_{LS})^\top\right), "
            r"\quad A = \frac{1}{N} \sum_i x_i x_i^\top + \lambda I",
            traps="In networks with batch norm a part of it can be the lag of batch norm's running "
            "statistics: `analysis.batchnorm=both` shows how much. It depends on the ridge that is chosen."),

@@ -42,8 +42,8 @@ MEAN = r"\mu_c - \mu_G"
 COS_MEANS = r"\cos(\mu_c - \mu_G,\ \mu_{c'} - \mu_G)"
 COS_ROWS = r"\cos(w_c,\ w_{c'})"
 PAIRS = r"c \neq c'"
-TRACE = r"\frac{1}{C}\,\mathrm{Tr}\left(\Sigma_W\, \Sigma_B^{+}\right)"
-CDNV = r"\underset{c \neq c'}{\mathrm{mean}}\ \frac{v_c + v_{c'}}{2\, \lVert \mu_c - \mu_{c'} \rVert^2}"
+TRACE = r"\frac{1}{C}\mathrm{Tr}\left(\Sigma_W \Sigma_B^{+}\right)"
+CDNV = r"\underset{c \neq c'}{\mathrm{mean}}\ \frac{v_c + v_{c'}}{2 \lVert \mu_c - \mu_{c'} \rVert^2}"
 NEAREST = r"\arg\min_c \lVert h_i - \mu_c \rVert"
 
 
@@ -58,4 +58,4 @@ def over(word: str, index: str, what: str) -> str:
 
 def share(condition: str) -> str:
     """LaTeX of the share of samples for which a condition holds."""
-    return rf"\frac{{1}}{{N}} \sum_i \left[\, {condition} \,\right]"
+    return rf"\frac{{1}}{{N}} \sum_i \left[ {condition} \right]"

@@ -27,9 +27,7 @@ _ANEW = "with batch norm's statistics computed anew for the current weights"
 _ZHU, _LIU, _MARKOU = "Zhu et al. 2021", "Liu et al. 2023", "Markou et al. 2024"
 _ROY, _FANG = "Roy & Vetterli 2007", "Fang et al. 2021"
 
-_RANK = (
-    r"\exp\left(-\sum_j p_j \log p_j\right), \quad p_j = \frac{\lambda_j(\Sigma_T)}{\mathrm{Tr}\, \Sigma_T}"
-)
+_RANK = r"\exp\left(-\sum_j p_j \log p_j\right), \quad p_j = \frac{\lambda_j(\Sigma_T)}{\mathrm{Tr} \Sigma_T}"
 _DISTANCE = (
     r"\quad d_{cc'} = \left\lVert \frac{\mu_c - \mu_G}{\lVert \mu_c - \mu_G \rVert} "
     r"- \frac{\mu_{c'} - \mu_G}{\lVert \mu_{c'} - \mu_G \rVert} \right\rVert"
@@ -53,7 +51,7 @@ def _etf_error(gram: str) -> str:
 
 def _nearest_etf(rows: str) -> str:
     return (
-        r"\min_{Q^\top Q = I} \lVert Y - Q E^\star \rVert_F^2 = 2 - 2\, \lVert Y E^\star \rVert_*, \quad "
+        r"\min_{Q^\top Q = I} \lVert Y - Q E^\star \rVert_F^2 = 2 - 2 \lVert Y E^\star \rVert_*, \quad "
         rf"Y = \frac{{{rows}}}{{\lVert {rows} \rVert_F}}"
     )
 
@@ -64,7 +62,7 @@ def _among(group: str, cosine: str) -> str:
 
 VARIABILITY = (
     Column("nc1_trace_ratio", "variability within against between the classes", "Tr Sigma_W / Tr Sigma_B",
-           "Tirer et al. 2023", "0", MEANS, latex=r"\frac{\mathrm{Tr}\, \Sigma_W}{\mathrm{Tr}\, \Sigma_B}",
+           "Tirer et al. 2023", "0", MEANS, latex=r"\frac{\mathrm{Tr} \Sigma_W}{\mathrm{Tr} \Sigma_B}",
            traps="Some papers call it NC1. It weighs all directions alike, [`nc1`](#nc1) the weak directions "
            "of the class means most."),
     Column("nc1_cdnv", "class-distance normalised variance",
@@ -74,7 +72,7 @@ VARIABILITY = (
            "whatever their sizes; one pair of near class means can outweigh all others."),
     Column("nc1_vci", "variability collapse index", "1 - Tr(Sigma_T^+ Sigma_B) / min(P, C-1)",
            "Xu & Liu 2023", "0", f"{EMPTY}; no feature varies",
-           latex=r"1 - \frac{\mathrm{Tr}\left(\Sigma_T^{+}\, \Sigma_B\right)}{\min(P,\ C-1)}",
+           latex=r"1 - \frac{\mathrm{Tr}\left(\Sigma_T^{+} \Sigma_B\right)}{\min(P,\ C-1)}",
            traps="It lies between 0 and 1 and does not change when all features go through one invertible "
            "linear map. Written as a difference it loses its digits near 0; here it is computed without "
            "one."),
@@ -169,7 +167,7 @@ SIZES = (
     Column("bias_norm", "size of the bias; 0 without one", "‖b‖", latex=r"\lVert b \rVert"),
     Column("rank", "directions of the class means that nc1 counts, at most C - 1",
            "singular values of M above 1e-10 of the largest", collapse="C - 1", nan=EMPTY,
-           latex=r"\#\left\{ j : \sigma_j(M) > 10^{-10}\, \sigma_1(M) \right\}",
+           latex=r"\#\left\lbrace j : \sigma_j(M) > 10^{-10} \sigma_1(M) \right\rbrace",
            traps="A threshold of 1e-10 counts every direction that is not a rounding error: it is C - 1 long "
            "before collapse. [`effective_rank`](#effective_rank) weighs the directions."),
     Column("effective_rank", "how many directions the features fill, between 1 and P",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,13 @@ def add_version(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add ``--version`` to ``parser``."""
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version and exit")
     return parser
+
+
+def add_examples(parser: argparse.ArgumentParser, *lines: str) -> None:
+    """End the help with ``lines``, one below the other; argparse would make one paragraph of them."""
+    parser.description = textwrap.fill(parser.description or "", 79)
+    parser.epilog = "\n  ".join(["examples:", *lines])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 class _ShowVersion(argparse.Action):

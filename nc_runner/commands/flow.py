@@ -7,7 +7,7 @@ import math
 import sys
 from pathlib import Path
 
-from nc_runner.commands.ending import DONE, add_version, finish
+from nc_runner.commands.ending import DONE, add_examples, add_version, finish
 from nc_runner.errors import ConfigError
 from nc_runner.runs import flows
 from nc_runner.runs.flows import FlowSettings
@@ -21,7 +21,11 @@ def parser() -> argparse.ArgumentParser:
         prog="nc-flow",
         description="Follow the renormalised gradient flow of the least-squares loss on random features, "
         "and compare its SNR spectrum with the closed form. nc-plot draws the result.",
-        epilog="examples: nc-flow    nc-flow --classes 10 --features 64 --samples 50 --law both    "
+    )
+    add_examples(
+        result,
+        "nc-flow",
+        "nc-flow --classes 10 --features 64 --samples 50 --law both",
         "nc-flow --spectrum 4,1 --times 0.1:1e6",
     )
     add = result.add_argument

@@ -7,20 +7,19 @@ import re
 import sys
 from pathlib import Path
 
-from nc_runner.commands.ending import add_version, finish
+from nc_runner.commands.ending import add_examples, add_version, finish
 from nc_runner.errors import ConfigError, MeasurementError, RunFolderError
 from nc_runner.runs.measured import check_folder
 
 PROGRAM = "nc-measure"
 
-EXAMPLES = """\
-examples:
-  nc-measure features.npz        arrays features, labels; may have weight, bias, test_features, test_labels
-  nc-measure outputs/mse-resnet8-digits/lr0.1-seed0-... --metrics all --layers 'layer*'
-  nc-measure --model torchvision:resnet18 --weights resnet18.pt data=cifar10 data.root=~/data
-  nc-measure --model my_model.py:make --weights epoch-*.pt data=digits --out outputs/mine
-  nc-plot outputs/mine
-"""
+EXAMPLES = (
+    "nc-measure features.npz     arrays features, labels; may have weight, bias, test_features, test_labels",
+    "nc-measure outputs/mse-resnet8-digits/lr0.1-seed0-... --metrics all --layers 'layer*'",
+    "nc-measure --model torchvision:resnet18 --weights resnet18.pt data=cifar10 data.root=~/data",
+    "nc-measure --model my_model.py:make --weights epoch-*.pt data=digits --out outputs/mine",
+    "nc-plot outputs/mine",
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,10 +29,9 @@ def parser() -> argparse.ArgumentParser:
         "       %(prog)s --model MODEL [--weights FILE ...] data=NAME [options]",
         description="Measure the Neural Collapse of what has features: a features file, a run folder of "
         "nc-run, or a saved model with data. Several sources, in one command, are a series.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_examples(result, *EXAMPLES)
     add = result.add_argument
     add(
         "sources",

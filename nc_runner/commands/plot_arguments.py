@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nc_runner.commands.ending import add_runs, add_version
+from nc_runner.commands.ending import add_examples, add_runs, add_version
 from nc_runner.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,8 +26,13 @@ def parser() -> argparse.ArgumentParser:
         description="Draw the Neural Collapse figures of runs: networks as rows, data sets as columns, "
         "colours for the settings that differ, or else for the loss. Also writes summary.csv and claims.csv. "
         "Also draws the flows of nc-flow.",
-        epilog="examples: nc-plot    nc-plot outputs/mse-resnet18-cifar10 --format svg --out paper/    "
-        "nc-plot --only nc1,errors --hue weight_decay    nc-plot --x lr --at max    "
+    )
+    add_examples(
+        result,
+        "nc-plot",
+        "nc-plot outputs/mse-resnet18-cifar10 --format svg --out paper/",
+        "nc-plot --only nc1,errors --hue weight_decay",
+        "nc-plot --x lr --at max",
         "nc-plot --xy nc1 test_accuracy",
     )
     add_runs(result)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nc_runner.commands.ending import DONE, FAILED, add_runs, add_version, complain, finish
+from nc_runner.commands.ending import DONE, FAILED, add_examples, add_runs, add_version, complain, finish
 from nc_runner.errors import ConfigError, RunFolderError
 from nc_runner.runs.garbage import garbage_kept
 from nc_runner.runs.record import RUN_FILE
@@ -49,8 +49,14 @@ def parser() -> argparse.ArgumentParser:
         prog="nc-status",
         description="List runs with the settings in which they differ, state, epoch, NC1, test accuracy and "
         "time left, and the runs that a sweep has not started yet.",
-        epilog="examples: nc-status    nc-status outputs/ --watch    nc-status --sort -nc1    "
-        "nc-status --state failed,diverged --folders    nc-status --json",
+    )
+    add_examples(
+        result,
+        "nc-status",
+        "nc-status outputs/ --watch",
+        "nc-status --sort -nc1",
+        "nc-status --state failed,diverged --folders",
+        "nc-status --json",
     )
     add_runs(result)
     result.add_argument(

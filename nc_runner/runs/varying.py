@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeGuard
@@ -210,8 +211,9 @@ def _like_another(text: str) -> bool:
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a setting's value is a finite number; true and false are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a setting's value is a finite number, within floats' range; true and false are none."""
+    largest = sys.float_info.max
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -largest <= value <= largest
 
 
 def sort_key(value: object) -> tuple[bool, float, str]:

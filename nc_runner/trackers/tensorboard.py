@@ -63,7 +63,7 @@ def _last_step(folder: Path) -> int | None:
     """The last step that the events in a run folder have; -1 where they have no row, None without events."""
     if not any(folder.glob("events.out.tfevents.*")):
         return None
-    from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
+    from tensorboard.backend.event_processing import event_accumulator
 
     events = event_accumulator.EventAccumulator(str(folder)).Reload()
     return max((int(events.Scalars(tag)[-1].step) for tag in events.Tags()["scalars"]), default=-1)

@@ -1,6 +1,7 @@
 """In which settings runs differ, and what to call them."""
 
 import copy
+import math
 
 import pytest
 from helpers.settings import settings_of
@@ -11,7 +12,7 @@ from nc_runner.errors import ConfigError
 from nc_runner.runs import groups
 from nc_runner.runs.reader import Record
 from nc_runner.runs.settings import completed
-from nc_runner.runs.varying import Varying
+from nc_runner.runs.varying import Varying, is_number
 
 PLAIN = settings_of().model_dump(mode="json", by_alias=True)
 
@@ -128,3 +129,8 @@ def test_runs_with_different_settings_have_different_labels_of_one_line(pairs):
         labels.setdefault(label, set()).add(varying.identity(one, varying.keys))
     assert all(len(found) == 1 for found in labels.values())
     assert len(labels) == len({varying.identity(one, varying.keys) for one in records})
+
+
+def test_a_number_is_finite_and_within_the_range_of_floats():
+    assert all(map(is_number, (0, -3, 1.5, 10**300)))
+    assert not any(map(is_number, (10**400, math.inf, math.nan, True, "1", None)))
