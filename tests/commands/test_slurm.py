@@ -178,7 +178,8 @@ def test_the_jobs_of_a_node_that_goes_down_are_run_on_the_other(tmp_path):
     begun(tmp_path, 2)
     subprocess.run(["scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=test"], check=True)
     code, stdout, _ = end_of(process, seconds=800)
-    subprocess.run(["scontrol", "update", "NodeName=n1", "State=RESUME"], check=False)  # it may be back already
+    # it may be back already
+    subprocess.run(["scontrol", "update", "NodeName=n1", "State=RESUME"], check=False)
     assert code == 0
     assert "\n2 runs: 2 complete\n" in stdout
     assert max(starts(tmp_path)) == 2
