@@ -58,10 +58,19 @@ class Command:
         return "\n".join(line for line in lines if line.strip())[-1500:]
 
     def kill_all(self) -> None:
-        """The command and every process of its group, as when the machine loses its power."""
+        """The command and all below it, as when the machine loses its power; torchrun's ranks too.
+
+        These have sessions of their own, so it is not enough to kill the command's group.
+        """
+        ranks = descendants(self.process.pid)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        for pid in ranks:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        for pid in ranks:
+            _wait_until_gone(pid)
 
     def end(self) -> None:
         """Kill all, and wait until they are gone: one that holds a lock would disturb the next command."""
@@ -72,6 +81,18 @@ class Command:
             except (ProcessLookupError, PermissionError):
                 return
             time.sleep(0.05)
+
+
+def _wait_until_gone(pid: int) -> None:
+    """At most ten seconds; a process that ended, but that nobody has asked for yet, is gone."""
+    for _ in range(200):
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return
+        if status[0] in "ZX":
+            return
+        time.sleep(0.05)
 
 
 @contextmanager
