@@ -101,8 +101,10 @@ def resolved_directions(stats: ClassStatistics, ridge: float, *, centred: bool =
     values, vectors = _eigenpairs(scaled, samples if ridge == 0 else stats.dim)
     floor = (finest * values[-1]).clamp(min=0)
     values = values.where(values > floor, 0.0)
-    # The singular values of a square root of the total covariance have twice the digits.
-    root = torch.cat([(vectors * values.sqrt()).T, signal])
+    # The singular values of a square root of the total covariance have twice the digits. Its rows without any
+    # strength are left out: of few samples with many features that is nearly all of them.
+    strong = values > 0
+    root = torch.cat([(vectors[:, strong] * values[strong].sqrt()).T, signal])
     _, s, directions = torch.linalg.svd(root, full_matrices=False)
     kept = s > floor.clamp(min=least).sqrt()
     whole = len(s) == stats.dim and bool(kept.all())
