@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nc_runner.figures.style import cell_name, data_set_name, loss_name, network_name, printable
 from nc_runner.figures.summary import Summary, Value
 from nc_runner.runs.flows import FlowRun
+from nc_runner.runs.groups import legible
 from nc_runner.runs.reader import Run
 from nc_runner.runs.varying import Varying
 
@@ -209,7 +210,7 @@ def tidy_table(runs: Sequence[Run], names: Mapping[Path, str]) -> pd.DataFrame:
 
     parts = [pd.DataFrame(columns=list(IDENTITY))]
     for run in runs:
-        values = (*run.cell, run.lr, run.seed, names[run.folder])
+        values = map(legible, (*run.cell, run.lr, run.seed, names[run.folder]))
         identity = {key: [value] * len(run.rows) for key, value in zip(IDENTITY, values, strict=True)}
         metrics = run.rows.drop(columns=list(IDENTITY), errors="ignore")
         parts.append(pd.DataFrame(identity, index=metrics.index).join(metrics))

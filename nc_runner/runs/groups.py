@@ -20,6 +20,11 @@ def plain(value: Any) -> Cell:
     return value if value is None or isinstance(value, (str, int, float)) else shown(value)
 
 
+def legible(value: Cell) -> Cell:
+    """What is no UTF-8, as a folder's name can be, with backslashes: Arrow's strings cannot hold it."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
 def typed(value: Any) -> Hashable:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return "number" if number else type(value).__name__, plain(value)  # 1 == True, but not here

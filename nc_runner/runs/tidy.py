@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nc_runner.columns import ASKED_COLUMNS, WIDER_COLUMNS, metric_columns
 from nc_runner.errors import RunFolderError
 from nc_runner.runs.flows import is_flow
-from nc_runner.runs.groups import Cell
+from nc_runner.runs.groups import legible
 from nc_runner.runs.reader import Run, find_runs, read_record, run_of
 from nc_runner.runs.varying import CELL, Varying
 
@@ -107,10 +107,10 @@ def _about(runs: Sequence[Run], taken: set[str]) -> list[dict[str, Any]]:
     named = {key: f"run_{key}" if key in taken or key in FIRST else key for key in varying.keys}
     return [
         {
-            "run": _legible(_shortest(run.folder)),
+            "run": legible(_shortest(run.folder)),
             "state": run.state,
-            **{column: _legible(varying.value(run, key)) for key, column in CELL.items()},
-            **{column: _legible(varying.value(run, key)) for key, column in named.items()},
+            **{column: legible(varying.value(run, key)) for key, column in CELL.items()},
+            **{column: legible(varying.value(run, key)) for key, column in named.items()},
         }
         for run in runs
     ]
@@ -119,8 +119,3 @@ def _about(runs: Sequence[Run], taken: set[str]) -> list[dict[str, Any]]:
 def _shortest(folder: Path) -> str:
     here = Path.cwd()
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
-
-
-def _legible(value: Cell) -> Cell:
-    """What is no UTF-8, as a folder's name can be, with backslashes: Arrow's strings cannot hold it."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -34,7 +34,7 @@ def explain(error: BaseException) -> str:
     if isinstance(inner, OmegaConfBaseException):
         return f"{inner.full_key or 'the settings'}: {_first(str(inner))}"
     if isinstance(error, ConfigCompositionException) and (key := _quoted(str(error))):
-        if "=" in key:  # a whole override: it has several values, but the command no -m
+        if "=" in key and not key.startswith("+"):  # a whole override, of several values, without -m
             return f"{key} has several values, which only a sweep takes\ngive -m: nc-run -m {key} ..."
         group = key.removeprefix("override ").lstrip("+").replace("=", ":").partition(":")[0]
         if group in GROUPS:  # it was given as +GROUP=NAME
