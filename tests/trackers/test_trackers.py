@@ -196,13 +196,14 @@ def test_a_killed_run_that_resumes_is_one_complete_run_in_each_tracker(tmp_path)
     process.communicate()
     folder, outputs = only_run(tmp_path), tmp_path / "outputs"
     assert read_run_file(folder)["state"] == "running"
-    run, offline, _ = assert_each_has_the_run_up_to_the_kill(folder, outputs)
+    run = assert_each_has_the_run_up_to_the_kill(folder, outputs)
+    key = json.loads((folder / "trackers.json").read_text())["key"]  # W&B's id, from before the kill
     done = nc_run(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     resumed, again, events = assert_each_has_the_run_once(folder, outputs)
     assert resumed.info.run_id == run.info.run_id
     assert (resumed.info.status, resumed.data.tags["state"]) == ("FINISHED", "complete")
-    assert again.run.run_id == offline.run.run_id
+    assert key in again.run.run_id
     assert (again.summary["state"], again.exit_code) == ("complete", 0)
     assert {"figures/overview", "figures/nc1"} <= set(events.Tags()["images"]) == set(again.figures)
     before = (folder / "trackers.json").read_bytes()
@@ -219,9 +220,9 @@ def assert_each_has_the_run_up_to_the_kill(folder, outputs):
     assert (run.info.status, run.data.tags["state"]) == ("RUNNING", "running")
     assert run.data.metrics["epoch"] >= 3
     (offline,) = wandb_runs(folder)
-    told = offline.summary.get("state", "running")  # W&B's process may not have come to write it
+    told = offline.summary.get("state", "running")  # W&B writes in a process of its own, perhaps later
     assert (told, offline.exit_code) == ("running", None)
-    return run, offline, None
+    return run
 
 
 @pytest.mark.timeout(900)
