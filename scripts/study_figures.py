@@ -4,8 +4,8 @@
 
 RUNS holds the runs of ``experiment=miniature_lr`` and ``experiment=miniature``. Written below --docs (docs):
 images/miniature_lr_*.png; results_data/miniature_lr.csv, a line for each run; miniature_claims.csv beside it,
-the paper's claims judged for the chosen runs; and the tables of results.md, each between its marks. Without
-RUNS, the tables alone are made anew from the two CSVs.
+the paper's claims judged for the chosen runs; and the tables of results.md and of the README in the folder
+above, each between its marks. Without RUNS, the tables alone are made anew from the two CSVs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from study_tables import CELL, CLAIMS_CSV, CSV, cells, chosen, filled, searched, tables
+from study_tables import CELL, CLAIMS_CSV, CSV, cells, chosen, filled, in_short, searched, tables
 
 from nc_runner.figures.claims import Thresholds
 from nc_runner.figures.judging import CLAIMS_FILE, judge, write_claims
@@ -56,9 +56,13 @@ def main() -> None:
         table = pd.read_csv(data / CSV)
         for name, (draw, label) in FIGURES.items():
             drawn(table, draw, label).savefig(given.docs / "images" / f"miniature_lr_{name}.png", dpi=100)
-    page = given.docs / "results.md"
-    made = tables(pd.read_csv(data / CSV), pd.read_csv(data / CLAIMS_CSV))
-    page.write_text(filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")
+    table = pd.read_csv(data / CSV)
+    pages = {
+        given.docs / "results.md": tables(table, pd.read_csv(data / CLAIMS_CSV)),
+        given.docs.parent / "README.md": {"results": in_short(table)},
+    }
+    for page, made in pages.items():
+        page.write_text(filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")
 
 
 def line_of(run: Run) -> dict[str, object]:

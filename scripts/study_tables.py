@@ -51,6 +51,11 @@ def tables(table: pd.DataFrame, claims: pd.DataFrame) -> dict[str, str]:
     return {title: markdown(lines) for title, lines in made.items()}
 
 
+def in_short(table: pd.DataFrame) -> str:
+    """The README's table: medians over the seeds at the chosen rates."""
+    return markdown([short_line(name, runs) for name, runs in cells(chosen(table))])
+
+
 def filled(page: str, made: Mapping[str, str]) -> str:
     """The page with each table between its marks; a mark without a table, or the reverse, is an error."""
     marked = re.findall(r"<!-- table: (.*?) -->", page)
@@ -142,6 +147,19 @@ def perp_line(name: tuple[str, ...], runs: pd.DataFrame) -> dict[str, str]:
             number(runs[f"perp_worst_rate{place}"].median()) for place in (1, 2, 3)
         ),
         "worst, batch norm recomputed": digits(runs["perp_worst_recomputed"]),
+    }
+
+
+def short_line(name: tuple[str, str], runs: pd.DataFrame) -> dict[str, str]:
+    mse, ce = (runs[runs["loss"] == loss].median(numeric_only=True) for loss in ("mse", "ce"))
+    return {
+        "network, data set": cell_title(name),
+        "NC1": number(mse["nc1"]),
+        "NC2: maximal angles": number(mse["nc2_maxangle_means"]),
+        "L_perp / L_LS: end": number(mse["perp_end"]),
+        "largest in the terminal phase": number(mse["perp_worst"]),
+        "test accuracy, %": f"{100 * mse['test_accuracy']:.1f}",
+        "with cross-entropy, %": f"{100 * ce['test_accuracy']:.1f}",
     }
 
 

@@ -1,5 +1,6 @@
 """README: its size, links and table of results; the code of README and pages measures what it says."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -15,12 +16,10 @@ from torch import nn
 
 from nc_runner.columns import WIDER_COLUMNS
 from nc_runner.config.identity import folder_name
-from nc_runner.figures.style import data_set_name, network_name
 
 README = ROOT / "README.md"
 AFTER = ROOT / "docs" / "after_a_run.md"
 RESULTS = ROOT / "docs" / "results_data" / "miniature_lr.csv"
-NETS, DATA = ("vgg6", "resnet8", "densenet10"), ("digits", "fashionmnist")
 
 
 def block(page, word):
@@ -67,24 +66,11 @@ def test_the_relative_links_of_a_page_lead_somewhere(page):
     assert not missing
 
 
-def results_table():
-    """Of each cell the rate with the best test accuracy of seed 0, the smallest of equal ones: medians."""
-    found, cell = pd.read_csv(RESULTS), ["data", "net", "loss"]
-    search = found[found["seed"] == 0].sort_values("lr", kind="stable")
-    rates = search.loc[search.groupby(cell)["test_accuracy"].idxmax(), [*cell, "lr"]]
-    best = found.merge(rates, on=[*cell, "lr"]).groupby(cell).median(numeric_only=True)
-    for data in DATA:
-        for net in NETS:
-            mse, ce = best.loc[(data, net, "mse")], best.loc[(data, net, "ce")]
-            name = f"{network_name(net)}, {'digits' if data == 'digits' else data_set_name(data)}"
-            numbers = [mse["nc1"], mse["nc2_maxangle_means"], mse["perp_end"], mse["perp_worst"]]
-            accuracies = [f"{100 * run['test_accuracy']:.1f}" for run in (mse, ce)]
-            yield f"| {' | '.join([name, *(f'{number:.2g}' for number in numbers), *accuracies])} |"
-
-
-def test_its_results_are_those_of_the_committed_runs():
-    (table,) = re.findall(r"<!-- table: results -->\n(.*?)<!-- end -->", README.read_text(), re.DOTALL)
-    assert table.splitlines()[2:] == list(results_table())
+def test_its_results_are_those_of_the_committed_runs(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    study = importlib.import_module("study_tables")
+    page = README.read_text(encoding="utf-8")
+    assert study.filled(page, {"results": study.in_short(pd.read_csv(RESULTS))}) == page
 
 
 def test_the_number_of_further_columns_is_right():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 from importlib import resources
+from typing import Any
 
 import yaml
 
@@ -51,7 +52,7 @@ def show() -> None:
     print("\nsettings and their defaults:")
     meanings = {key: str(field.description) for key, field in leaves()}
     values = yaml.safe_load(resources.files("nc_runner.conf").joinpath("config.yaml").read_text())
-    for key, value in _leaves(values, ""):
+    for key, value in values_of(values):
         if key in meanings and key not in _SET_BY_OTHERS:
             _print_setting(f"{key}={shown(value)}", meanings[key])
     print("\nsettings of some networks, losses and optimizers:")
@@ -76,10 +77,11 @@ def _print_setting(name: str, meaning: str) -> None:
     print(textwrap.fill(meaning, 110, initial_indent=f"  {name:<35} ", subsequent_indent=" " * 38))
 
 
-def _leaves(values: dict[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+def values_of(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of all settings in nested ones; a group without any is a value."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from values_of(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

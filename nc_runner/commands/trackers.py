@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from nc_runner.runs.tracked import TrackedRun, untold
 from nc_runner.training.progress import show
 
 if TYPE_CHECKING:
-    from nc_runner.trackers.base import Opener, Tracker
+    from nc_runner.trackers.base import Opener, Tracker, Trackers
     from nc_runner.training.recorder import TrackerFactory
 
 _SECONDS = 300  # that drawing the figures of one run may take; other ranks wait for it
@@ -24,12 +24,7 @@ _SECONDS = 300  # that drawing the figures of one run may take; other ranks wait
 def trackers_of(config: Config, label: str = "") -> Sequence[TrackerFactory]:
     """What opens the trackers of a run, all as one: called with the run's folder when its record is there."""
     places = _places(config)
-    if not places:
-        return ()
-    from nc_runner.trackers.base import Trackers
-
-    openers = {place: _opener(name, config) for place, name in places.items()}
-    return (lambda folder: Trackers(folder, openers, _draw, lambda line: show(f"{label} {line}".lstrip())),)
+    return (lambda folder: _open(folder, places, config, label),) if places else ()
 
 
 def is_told(folder: Path, config: Config) -> bool:
@@ -42,12 +37,15 @@ def catch_up(folder: Path, config: Config, label: str = "") -> None:
     """Give a complete run to the trackers that do not know it as complete. The caller holds its lock."""
     places = _places(config)
     missing = untold(folder, places) if places else []
-    if not missing:
-        return
+    if missing:
+        _open(folder, {place: places[place] for place in missing}, config, label).close()
+
+
+def _open(folder: Path, places: Mapping[str, str], config: Config, label: str) -> Trackers:
     from nc_runner.trackers.base import Trackers
 
-    openers = {place: _opener(places[place], config) for place in missing}
-    Trackers(folder, openers, _draw, lambda line: show(f"{label} {line}".lstrip())).close()
+    openers = {place: _opener(name, config) for place, name in places.items()}
+    return Trackers(folder, openers, _draw, lambda line: show(f"{label} {line}".lstrip()))
 
 
 def _places(config: Config) -> dict[str, str]:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nc_runner import errors
+
 if TYPE_CHECKING:
     from matplotlib.typing import LineStyleType
 
@@ -43,7 +45,7 @@ def printable(text: str) -> str:
     >>> printable("a\\nb")
     'a b'
     """
-    return "".join(character if character.isprintable() else " " for character in text)
+    return errors.printable(text).replace("\n", " ")
 
 
 def _short(name: str) -> str:

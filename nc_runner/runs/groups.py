@@ -100,7 +100,7 @@ class GroupReader:
         content = repr(value) if nested else value
         known = self._parts.get((top, type(value), content))
         if known is None:
-            known = {key: (inner, typed(inner)) for key, inner in _flat({top: value})}
+            known = {key: (inner, typed(inner)) for key, inner in flat({top: value})}
             self._parts[top, type(value), content] = known
             targets = (str(value) for key, (value, _) in known.items() if key.endswith(TARGET))
             self._shapes[id(known)] = (*known, *targets)
@@ -109,9 +109,10 @@ class GroupReader:
         return known
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of all settings; a group without any is left out."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from nc_runner.config.validation import shown
+from nc_runner.runs.groups import Cell, flat, plain
 from nc_runner.runs.record import COMPLETE, SWEEPS_FOLDER, last_rows, read_run_file
 from nc_runner.runs.settings import passive_settings
 from nc_runner.runs.sweeps import SweepArchive
@@ -24,9 +26,6 @@ from nc_runner.runs.tables import read_whole, write_atomically
 
 TRACKERS_FILE = "trackers.json"
 _LARGEST = 2**20  # bytes of it, which has a few hundred
-_EVERY = 2**62  # rows
-
-Scalar: TypeAlias = "str | int | float | bool | None"
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,9 @@ class TrackedRun:
         self.folder = folder.resolve()
         self.record = read_run_file(folder)
         self.name = "/".join(self.folder.parts[-2:])
-        self.settings = dict(_flat(self.record.get("settings", {}), ""))
+        passive = passive_settings()  # they cannot change a number
+        recorded = flat(self.record.get("settings", {}))
+        self.settings = {key: plain(value) for key, value in recorded if key not in passive}
         memory = read_memory(folder)
         if memory is None:
             digest = re.sub(r"\W", "", self.folder.name.rpartition("-")[2], flags=re.ASCII)[:8]  # W&B's rule
@@ -103,7 +104,7 @@ class TrackedRun:
 
     def rows(self) -> list[dict[str, float]]:
         """All rows so far."""
-        return last_rows(self.folder, _EVERY)
+        return last_rows(self.folder, sys.maxsize)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -111,7 +112,7 @@ class TrackedRun:
         return dict(self.record.get("identity", {}))
 
     @property
-    def facts(self) -> dict[str, Scalar]:
+    def facts(self) -> dict[str, Cell]:
         """What else tells the run: of its network, data, device and versions."""
         names = ("num_classes", "train_images", "test_images", "features", "parameters", "device_name")
         versions = {f"version.{name}": str(text) for name, text in self.record.get("versions", {}).items()}
@@ -139,8 +140,9 @@ class TrackedRun:
                 if earlier is not None:
                     return earlier
         nanoseconds = str(sweep).partition("-")[0]
-        began = datetime.fromtimestamp(int(nanoseconds) / 1e9) if nanoseconds.isdigit() else sweep
-        return f"sweep {began:%Y-%m-%d %H:%M:%S}" if isinstance(began, datetime) else f"sweep {sweep}"
+        if not nanoseconds.isdigit():
+            return f"sweep {sweep}"
+        return f"sweep {datetime.fromtimestamp(int(nanoseconds) / 1e9):%Y-%m-%d %H:%M:%S}"
 
 
 def ending(folder: Path) -> tuple[str, str | None]:
@@ -148,15 +150,3 @@ def ending(folder: Path) -> tuple[str, str | None]:
     record = read_run_file(folder)
     reason = record.get("reason")
     return str(record["state"]), None if reason is None else str(reason)
-
-
-def _flat(group: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Scalar]]:
-    """The settings by dotted key, without those that cannot change a number; lists as one writes them."""
-    passive = passive_settings()
-    for name, value in group.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict):
-            yield from _flat(value, f"{key}.")
-        elif key not in passive:
-            plain = value is None or isinstance(value, (str, int, float))
-            yield key, value if plain else shown(value)

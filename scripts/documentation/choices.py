@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from nc_runner.commands.help import values_of
 from nc_runner.config.validation import shown
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -36,7 +36,7 @@ class Choice:
         found: dict[str, Any] = {}
         for name in extended:
             found |= choice(self.group, name).settings
-        return found | dict(leaves(content, prefix))
+        return found | dict(values_of(content, prefix))
 
     @property
     def extends(self) -> str:
@@ -70,7 +70,7 @@ def default(key: str) -> str:
     """The default of a setting in Markdown, with those of choices that set another."""
     if key.endswith("._target_"):
         return "the choice"
-    base = dict(leaves(yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8")), ""))
+    base = dict(values_of(yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))))
     by_value: dict[str, list[str]] = {}
     for group in _SETTING:
         for each in choices(group):
@@ -87,15 +87,6 @@ def default(key: str) -> str:
         return "; ".join(filter(None, [common, "by choice"]))
     others = [f"{', '.join(names)}: {value}" for value, names in by_value.items()]
     return "; ".join(filter(None, [common, *others]))
-
-
-def leaves(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of all settings in nested ones."""
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _value(value: Any) -> str:

@@ -171,9 +171,8 @@ class Leader:
             or not has_nothing_to_do(folder, job.config)
         ):
             return False
-        show(
-            f"{self.sweep.label(folder)} complete elsewhere: {nearby(folder)}  {result_line(folder)}".rstrip()
-        )
+        label = self.sweep.label(folder)
+        show(f"{label} complete elsewhere: {nearby(folder)}  {result_line(folder)}".rstrip())
         return True
 
     def _tell_ranks(self, numbers: list[int] | None) -> None:

@@ -135,15 +135,13 @@ class _Watch:
 
     def _patience(self, name: str) -> float:
         """Seconds that a job which is gone may be on its way back to the queue, or its files on theirs."""
-        return (
-            0.0
-            if self.archive.attempt_at(self.folders[name]) is not None and is_finished(self.folders[name])
-            else _SETTLED
-        )
+        folder = self.folders[name]
+        done = self.archive.attempt_at(folder) is not None and is_finished(folder)
+        return 0.0 if done else _SETTLED
 
     def _end(self, name: str, job: QueuedJob | None) -> None:
         folder = self.left.pop(name)
-        attempt = self.archive.attempt_at(self.folders[name])
+        attempt = self.archive.attempt_at(folder)
         if attempt is None and not is_finished(folder):
             how = job.state.lower().replace("_", " ") if job is not None else "gone from the queue"
             message = f"Slurm's job {name} did not begin the run: {how} ({nearby(self.outputs[name])})"
