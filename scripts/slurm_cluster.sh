@@ -74,7 +74,8 @@ start_accounting() {
   local data=$folder/mariadb
   mkdir -p "$data"
   chown mysql "$data"
-  mysql_install_db --user=mysql --datadir="$data" --auth-root-authentication-method=normal >"$folder/mariadb.setup" 2>&1
+  mysql_install_db --user=mysql --datadir="$data" --auth-root-authentication-method=normal >"$folder/mariadb.setup" 2>&1 ||
+    fail "MariaDB's tables could not be made (see $folder/mariadb.setup); its user mysql must be able to enter $folder"
   daemon mariadbd mariadbd --no-defaults --user=mysql --datadir="$data" --socket="$data/socket" --port=$((port + 4)) \
     --bind-address=127.0.0.1 --innodb-buffer-pool-size=128M --pid-file="$data/pid"
   wait_for 60 mariadbd mysqladmin --no-defaults --socket="$data/socket" -u root ping
@@ -107,6 +108,7 @@ start() {
     command -v "$name" >/dev/null || fail "there is no $name; apt-get install slurmctld slurmd slurm-client munge"
   done
   [[ ! -e $folder/slurm.conf ]] || fail "$folder has a cluster already; stop it, or choose another folder"
+  trap end_daemons EXIT # where something does not start
   mkdir -p "$folder/state" "$folder/spool-n1" "$folder/spool-n2"
   chmod 755 "$folder"
   (umask 077 && head -c 1024 /dev/urandom >"$folder/munge.key")
@@ -117,7 +119,8 @@ start() {
   if $accounting; then
     storage="AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
-AccountingStoragePort=$((port + 5))"
+AccountingStoragePort=$((port + 5))
+AccountingStoragePass=$folder/munge.socket" # the socket through which Slurm proves to slurmdbd who it is
   fi
   write_settings "$storage"
   export SLURM_CONF=$folder/slurm.conf
@@ -131,11 +134,11 @@ AccountingStoragePort=$((port + 5))"
     daemon "slurmd-$name" slurmd -D -N "$name"
   done
   wait_for 40 "a node" bash -c '[[ $(sinfo -h -N -p all -t idle -o %N | sort -u | wc -l) -eq 2 ]]'
+  trap - EXIT
   echo "export SLURM_CONF=$folder/slurm.conf"
 }
 
 stop() {
-  local name pid
   [[ -e $folder/slurm.conf ]] || fail "$folder has no cluster"
   export SLURM_CONF=$folder/slurm.conf
   timeout 20 scancel --full -u "$(id -un)" >/dev/null 2>&1 || true
@@ -143,6 +146,11 @@ stop() {
     [[ -n $(timeout 10 squeue -h 2>/dev/null || true) ]] || break
     sleep 0.3
   done
+  end_daemons
+}
+
+end_daemons() {
+  local name pid
   for name in slurmd-n1 slurmd-n2 slurmctld slurmdbd mariadbd munged; do
     [[ -e $folder/$name.pid ]] || continue
     pid=$(<"$folder/$name.pid")

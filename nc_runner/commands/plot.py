@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nc_runner.commands.ending import DONE, FAILED, complain, finish
-from nc_runner.commands.plot_arguments import check, choice, parser
+from nc_runner.commands.plot_arguments import FORMATS, check, choice, parser
 from nc_runner.config.cores import usable_cores
 from nc_runner.errors import ConfigError, RunFolderError
 from nc_runner.runs.flows import FlowRun
@@ -117,7 +117,7 @@ def _plot(chosen: argparse.Namespace) -> int:
     thresholds = Thresholds(negligible=chosen.negligible)
     judgements = judge(runs, thresholds)
     folder = chosen.out or Path(os.path.commonpath([path.resolve() for path in chosen.runs])) / "figures"
-    formats = list(dict.fromkeys(chosen.formats or ("png", "pdf")))
+    formats = list(dict.fromkeys(chosen.formats or FORMATS[:1]))
     files = _Output(folder, formats, chosen.html, chosen.latex, thresholds).write(
         runs, flow_runs, judgements, figures
     )

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         dest="formats",
         action="append",
         choices=FORMATS,
-        help="may be given several times (default: png and pdf)",
+        help="may be given several times (default: png; for a paper: pdf)",
     )
     result.add_argument(
         "--select",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _Written: TypeAlias = dict[str, list[Path] | None]  # the files of each figure; None: it has nothing to show
 
 _PARALLEL_FROM = 12  # panels in all; below, starting processes takes longer than it saves
+_MOST_KEPT = 200  # runs in figures that are drawn but not freed: a figure of 750 takes a hundred megabytes
 PICTURE_DPI = 144  # of a picture in the report that is no SVG
 _LARGEST_SVG = 200_000  # bytes
 _UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same runs give the same bytes
@@ -148,7 +149,8 @@ def _draw_some(plan: Plan, writer: FigureWriter, drawn: Synchronized[int], sende
     The last of the catalogue come first: they have the most lines.
     """
     leave_interrupts_to_parent()
-    written = _Written()
+    gc.disable()
+    written, kept = _Written(), 0
     while True:
         with drawn.get_lock():
             drawn.value += 1
@@ -160,5 +162,8 @@ def _draw_some(plan: Plan, writer: FigureWriter, drawn: Synchronized[int], sende
             written[job.name] = _drawn(job, plan, writer)
         except OSError:  # the other process draws all again, and says what is wrong
             return
-        gc.collect()  # the figure: a hundred megabytes where there are many runs
+        kept += len(plan.runs)
+        if kept > _MOST_KEPT:
+            gc.collect()
+            kept = 0
     sender.send(written)

@@ -67,11 +67,12 @@ def unused_name(path: Path, ending: str) -> Path:
 
 
 class Table:
-    """A CSV file with fixed columns that grows by rows. Used by one process at a time."""
+    """A CSV file with fixed columns that grows by rows. Used by one process at a time, which notices others."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path = path
         self.columns = tuple(columns)
+        self._size = 0  # bytes
 
     def start(self, text: str | None = None) -> Path | None:
         """Begin the file: with its header, or with ``text``, the rows that a checkpoint kept.
@@ -86,7 +87,10 @@ class Table:
         if text and not present.startswith(content) and not content.startswith(present):
             kept = unused_name(self.path, ".edited-")
             write_atomically(kept, present)
-        write_atomically(self.path, self._completed(text).encode() if text else content)
+        if text:
+            content = self._completed(text).encode()
+        write_atomically(self.path, content)
+        self._size = len(content)
         return kept
 
     def _completed(self, text: str) -> str:
@@ -103,23 +107,39 @@ class Table:
         return completed.getvalue()
 
     def text(self) -> str:
-        """All that the file holds."""
+        """All that the file holds. Raises RunFolderError where something else wrote to it."""
+        self._check()
         return self.path.read_text()
 
     def append(self, *rows: Mapping[str, Any]) -> None:
-        """Add rows in one write; they are in the file when this returns. Each has the columns as its keys."""
+        """Add rows in one write; they are in the file when this returns. Each has the columns as its keys.
+
+        Raises RunFolderError where something else wrote to the file: no row is added after others that are
+        missing.
+        """
         lines = io.StringIO()
         writer = csv.writer(lines, lineterminator="\n")
         for row in rows:
             if set(row) != set(self.columns):
                 raise ValueError(f"a row's keys differ from the columns: {set(row) ^ set(self.columns)}")
             writer.writerow([_cell(row[column]) for column in self.columns])
-        if not self.path.exists():
+        self._check()
+        content = lines.getvalue().encode()
+        with self.path.open("ab") as file:
+            file.write(content)
+        self._size += len(content)
+
+    def _check(self) -> None:
+        try:
+            size = self.path.stat().st_size
+        except FileNotFoundError:
+            reason = f"{self.path} is gone: was the folder moved or deleted while the run went on?"
+            raise RunFolderError(reason) from None
+        if size != self._size:
             raise RunFolderError(
-                f"{self.path} is gone: was the folder moved or deleted while the run went on?"
+                f"{self.path} was changed while the run went on: it has {size} bytes, not {self._size}\n"
+                "give the same command again: it goes on from the last checkpoint, which has all rows up to it"
             )
-        with self.path.open("a") as file:
-            file.write(lines.getvalue())
 
 
 def _cell(value: Any) -> str:

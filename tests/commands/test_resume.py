@@ -52,6 +52,21 @@ def test_a_run_killed_at_random_moments_ends_equal_to_the_last_bit(whole, tmp_pa
     assert result(only_run(tmp_path)) == result(only_run(whole))
 
 
+def test_a_run_whose_table_is_cut_while_it_goes_on_ends_with_the_reason_and_is_made_whole(whole, tmp_path):
+    process = start(*WHOLE, cwd=tmp_path)
+    for line in process.stdout:
+        if line.startswith("epoch "):
+            break
+    table = only_run(tmp_path) / "metrics.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join([lines[0], *lines[2:]]))
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "metrics.csv was changed while the run went on: it has " in errors
+    assert nc_run(*WHOLE, cwd=tmp_path).returncode == 0
+    assert result(only_run(tmp_path)) == result(only_run(whole))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_long_run_killed_25_times_ends_equal_to_the_last_bit(tmp_path):

@@ -1,10 +1,12 @@
-"""Sweeps on a real Slurm of two nodes on this machine, without accounting: ``pytest -m slurm``, as root."""
+"""Sweeps on a real Slurm of two nodes on this machine: ``pytest -m slurm``, as root."""
 
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +19,10 @@ from nc_runner.commands.slurm import QueuedJob, jobs_of_user, time_limit
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm_cluster.sh"
 DAEMONS = ("slurmctld", "slurmd", "sbatch", "munged")
 MISSING = [name for name in DAEMONS if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
+FOR_ACCOUNTING = ("slurmdbd", "mariadbd")
+NO_ACCOUNTING = [
+    name for name in FOR_ACCOUNTING if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+]
 QUICK = ("threads=1", "progress=none", "checkpoint_seconds=0")
 SLURM = ("launcher=slurm", "launcher.cpus=1", "launcher.memory_gb=1", "launcher.hours=1")
 
@@ -28,15 +34,20 @@ pytestmark = [
 ]
 
 
+@contextmanager
+def slurm(folder, *options, **variables):
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin", **variables}
+    subprocess.run(["bash", SCRIPT, "start", *options, folder], check=True, timeout=240, env=environment)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", f"{folder}/slurm.conf")
+        yield
+    subprocess.run(["bash", SCRIPT, "stop", folder], check=True, timeout=120, env=environment)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def cluster(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("slurm")
-    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
-    subprocess.run(["bash", SCRIPT, "start", folder], check=True, timeout=120, env=environment)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
-        yield folder
-    subprocess.run(["bash", SCRIPT, "stop", folder], check=True, timeout=120, env=environment)
+    with slurm(tmp_path_factory.mktemp("slurm")):
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -183,6 +194,21 @@ def test_the_jobs_of_a_node_that_goes_down_are_run_on_the_other(tmp_path):
     assert code == 0
     assert "\n2 runs: 2 complete\n" in stdout
     assert max(starts(tmp_path)) == 2
+
+
+@pytest.mark.skipif(bool(NO_ACCOUNTING), reason=f"there is no {', '.join(NO_ACCOUNTING)}")
+def test_a_cluster_with_accounting_lists_the_jobs_of_a_sweep(tmp_path):
+    shared = Path(tempfile.mkdtemp())  # not in pytest's folder, which MariaDB's user may not enter
+    shared.chmod(0o755)
+    command = ("-m", "net=ufm", "data=ufm", "batch_size=200", "seed=0,1", "epochs=1", *QUICK, *SLURM)
+    with slurm(shared, "--accounting", SLURM_CLUSTER_PORT="16916"):
+        code, stdout, stderr = end_of(start(*command, cwd=tmp_path))
+        listed = ["sacct", "--allocations", "--noheader", "--parsable2", "--format=State"]
+        states = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split()
+    shutil.rmtree(shared)
+    assert (code, stderr) == (0, "")
+    assert "\n2 runs: 2 complete\n" in stdout
+    assert states == ["COMPLETED", "COMPLETED"]
 
 
 def test_a_partition_whose_limit_is_too_short_is_an_error_before_anything_is_submitted(tmp_path):
