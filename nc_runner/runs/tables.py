@@ -67,7 +67,7 @@ def unused_name(path: Path, ending: str) -> Path:
 
 
 class Table:
-    """A CSV file with fixed columns that grows by rows. Used by one process at a time, which notices others."""
+    """A CSV file with fixed columns that grows by rows. Used by one process at a time; it notices others."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path = path
@@ -138,7 +138,7 @@ class Table:
         if size != self._size:
             raise RunFolderError(
                 f"{self.path} was changed while the run went on: it has {size} bytes, not {self._size}\n"
-                "give the same command again: it goes on from the last checkpoint, which has all rows up to it"
+                "give the same command again: it goes on from the last checkpoint, which has all rows before"
             )
 
 

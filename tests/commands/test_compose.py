@@ -3,7 +3,7 @@
 import pytest
 
 from nc_runner.commands.hydra_app import resolvers
-from nc_runner.commands.hydra_app.compose import compose, session, sweep_jobs
+from nc_runner.commands.hydra_app.compose import compose, session, single_job, sweep_jobs
 from nc_runner.commands.hydra_app.settings import settings_of
 from nc_runner.config.identity import folder_name
 from nc_runner.errors import ConfigError
@@ -35,6 +35,28 @@ def test_each_run_has_the_settings_that_hydra_composes_for_it(overrides):
             expected = settings_of(app.config_loader.load_sweep_config(sweep, job.overrides))
             assert job.config == expected
             assert job.folder.match(f"outputs/{folder_name(expected)}")
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        (
+            ["experiment=paper", "net=resnet", "data=mnist"],
+            "loss, not one run\nbegin with nc-run -m, or give one",
+        ),
+        (["experiment=paper_lr"], "lr, not one run"),
+    ],
+)
+def test_a_sweep_without_m_is_an_error_that_names_what_would_be_left_out(given, left):
+    with session() as app:
+        with pytest.raises(ConfigError, match=f"this is a sweep over {left}"):
+            single_job(compose(app, given), given)
+
+
+def test_one_cell_of_a_sweep_is_a_run():
+    overrides = ["experiment=paper", "net=resnet", "data=mnist", "loss=mse"]
+    with session() as app:
+        assert single_job(compose(app, overrides), overrides).config.data.name == "mnist"
 
 
 def test_runs_come_in_hydras_order():

@@ -1,5 +1,7 @@
 """Sweeps on a running Ray cluster of two nodes: where the runs are, and what a lost node costs."""
 
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -9,9 +11,12 @@ import helpers
 import pandas as pd
 import pytest
 from helpers.process import nc_run, only_run, start
+from omegaconf import OmegaConf
 
 from nc_runner.columns import TIME_COLUMNS
+from nc_runner.commands.hydra_app.ray import check_address
 from nc_runner.commands.ray_worker import FOLDER, enter_folder, environment
+from nc_runner.errors import ConfigError
 
 SMALL = (
     "data.samples_per_class=10", "batch_size=50", "net=vgg6", "net.head_width=32", "lr=0.01", "threads=1",
@@ -89,15 +94,27 @@ def test_a_node_killed_in_mid_run_costs_no_run_and_the_rows_are_those_of_one_pro
         pd.testing.assert_frame_equal(rows_of(run), rows_of(only_run(alone)), check_exact=True)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "127.0.0.1:99999"])
+def test_an_address_where_no_cluster_answers_is_an_error_at_once(address):
+    launcher = OmegaConf.create({"ray": {"init": {"address": address}}})
+    with pytest.raises(ConfigError, match=f"launcher.address={re.escape(address)}: no Ray cluster answers"):
+        check_address(launcher)
+
+
+def test_an_address_where_something_listens_and_one_that_names_no_host_are_left_to_ray():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for address in (f"127.0.0.1:{server.getsockname()[1]}", "auto", "local", None):
+            check_address(OmegaConf.create({"ray": {"init": {"address": address}}}))
+    check_address(OmegaConf.create({"_target_": "another launcher"}))
+
+
 @pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_cluster_that_is_not_there_is_said(tmp_path):
+def test_a_sweep_for_a_cluster_that_is_not_there_writes_nothing(tmp_path):
     pytest.importorskip("ray", reason="nc-runner[ray] is not installed")
     result = nc_run("-m", "seed=0,1", *SMALL, "launcher=ray", "launcher.address=127.0.0.1:1", cwd=tmp_path)
-    assert result.returncode == 1
-    assert "the launcher RayLauncher failed: ConnectionError" in result.stderr
-    assert "2 runs: 2 not started" in result.stdout
+    assert result.returncode == 2
+    assert "no Ray cluster answers there" in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_workers_get_the_commands_folder_and_where_the_data_are(tmp_path, monkeypatch):

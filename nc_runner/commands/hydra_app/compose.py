@@ -70,7 +70,16 @@ def composed_settings(overrides: Sequence[str]) -> Config:
 
 
 def single_job(config: DictConfig, overrides: Sequence[str]) -> Job:
-    """The run that a composed configuration describes."""
+    """The run that a composed configuration describes.
+
+    Raises ConfigError where it describes several: the settings of a sweep would be left out without a word.
+    """
+    given = {override.partition("=")[0].lstrip("+") for override in config.hydra.overrides.task}
+    if left := [str(key) for key in config.hydra.sweeper.get("params") or {} if key not in given]:
+        raise ConfigError(
+            f"this is a sweep over {', '.join(left)}, not one run\n"
+            f"begin with nc-run -m, or give one value of {'each' if len(left) > 1 else left[0]}"
+        )
     folder = Path(str(OmegaConf.select(config, "hydra.run.dir"))).absolute()
     return Job(list(overrides), settings_of(config), folder)
 

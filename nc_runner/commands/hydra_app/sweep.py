@@ -23,7 +23,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from nc_runner.commands.attempt import check_custom_callables, check_owner, has_nothing_to_do, lacking_weights
-from nc_runner.commands.hydra_app import slurm
+from nc_runner.commands.hydra_app import ray, slurm
 from nc_runner.commands.hydra_app.compose import CONFIG_NAME, Job, sweep_jobs
 from nc_runner.commands.hydra_app.light import DropSettings
 from nc_runner.commands.hydra_app.task import BASIC_LAUNCHER, BASIC_SWEEPER, Task
@@ -98,7 +98,8 @@ class Sweep:
     def unfinished(self) -> list[int]:
         """The numbers of the runs that have something to do, checked before anything is written.
 
-        Raises RunFolderError for the folder of another run, ConfigError for a custom callable.
+        Raises RunFolderError for the folder of another run, ConfigError for a custom callable or a cluster
+        that is not there.
         """
         todo = [
             number
@@ -109,6 +110,8 @@ class Sweep:
             check_owner(job.folder, job.config)
         for number in todo:
             check_custom_callables(self.jobs[number].config)
+        if todo or self.searches:
+            ray.check_address(self.composed.hydra.launcher)
         return todo
 
     def lacking_weights(self, todo: Sequence[Job]) -> int:
