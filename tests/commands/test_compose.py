@@ -48,9 +48,8 @@ def test_each_run_has_the_settings_that_hydra_composes_for_it(overrides):
     ],
 )
 def test_a_sweep_without_m_is_an_error_that_names_what_would_be_left_out(given, left):
-    with session() as app:
-        with pytest.raises(ConfigError, match=f"this is a sweep over {left}"):
-            single_job(compose(app, given), given)
+    with session() as app, pytest.raises(ConfigError, match=f"this is a sweep over {left}"):
+        single_job(compose(app, given), given)
 
 
 def test_one_cell_of_a_sweep_is_a_run():

@@ -25,5 +25,5 @@ def check_address(launcher: DictConfig) -> None:
     except (OSError, OverflowError) as error:  # OverflowError: the port is above 65535
         raise ConfigError(
             f"launcher.address={address}: no Ray cluster answers there ({error})\n"
-            "`ray start --head` begins one and shows its address; without launcher.address, the sweep starts one"
+            "`ray start --head` begins one and shows its address; without the setting, the sweep starts one"
         ) from None
