@@ -4,6 +4,8 @@ Each session calls the script that continuous integration calls, too, and uses t
 it makes where it is missing: nox makes none of its own, since one with PyTorch is large.
 """
 
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "none"
@@ -77,7 +79,7 @@ def files(session: nox.Session) -> None:
         ("citation-file-format", ["CITATION.cff"]),
     ):
         session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *names)
-    scripts = ("setup", "test", "coverage", "docs", "release_check", "system_packages", "run")
+    scripts = sorted(path.name for path in Path("scripts").glob("*.sh"))
     following = ("--external-sources", "--source-path=SCRIPTDIR")
-    session.run("shellcheck", *following, *(f"scripts/{name}.sh" for name in scripts))
+    session.run("shellcheck", *following, *(f"scripts/{name}" for name in scripts))
     session.run("hadolint", "Dockerfile")

@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" dev
 export NC_RUNNER_DATA=${NC_RUNNER_DATA:-$PWD/data}
 .venv/bin/coverage erase
 failed=0
-.venv/bin/coverage run -m pytest "$@" || failed=$? # the table is of use where a test fails, too
+.venv/bin/coverage run -m pytest --numprocesses auto --dist worksteal "$@" || failed=$? # the table is of use where a test fails, too
 .venv/bin/coverage combine --quiet
 .venv/bin/coverage html --quiet
 .venv/bin/coverage report

@@ -43,12 +43,15 @@ elif has_all "$installed" .gz; then
   source=$installed
 else
   advice="get the four .gz files elsewhere and give their folder: bash scripts/fashion_mnist.sh $root FOLDER"
-  command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || fail "this system has no apt; $advice"
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+    fail "this system has no apt; $advice"
+  fi
   download() { (cd "$work" && apt-get download "$package") >"$work/log" 2>&1; }
   if ! download; then
     # Package lists may be missing, as in fresh containers; only root can fetch them.
-    [[ $(id -u) -eq 0 ]] && apt-get update >"$work/log" 2>&1 && download ||
+    if [[ $(id -u) -ne 0 ]] || ! apt-get update >"$work/log" 2>&1 || ! download; then
       fail "apt-get download $package failed: $(tail -n 1 "$work/log"); $advice"
+    fi
   fi
   dpkg-deb -x "$work/$package"_*.deb "$work/package"
   source=$work/package$installed

@@ -133,6 +133,7 @@ AccountingStoragePass=$folder/munge.socket" # the socket through which Slurm pro
   for name in n1 n2; do
     daemon "slurmd-$name" slurmd -D -N "$name"
   done
+  # shellcheck disable=SC2016 # the inner bash expands it
   wait_for 40 "a node" bash -c '[[ $(sinfo -h -N -p all -t idle -o %N | sort -u | wc -l) -eq 2 ]]'
   trap - EXIT
   echo "export SLURM_CONF=$folder/slurm.conf"
