@@ -16,14 +16,23 @@ class NoOptions(Group):
 
 
 class FolderOptions(Group):
-    folder: FileName = setting("folder with train/CLASS/* and test/CLASS/*")
-    size: int | None = setting("resize every image and cut it square", neutral=None, ge=1)
-    train: str = setting("name of the folder of train images", neutral="train")
-    test: str | None = setting("name of the folder of test images; null: test, else val", neutral=None)
+    folder: FileName = setting(
+        "Folder with train/CLASS/* and test/CLASS/*, in the current folder or in data.root."
+    )
+    size: int | None = setting(
+        "Side in pixels to which images are resized and centre-cropped; null: unchanged, all must "
+        "have one size.",
+        neutral=None,
+        ge=1,
+    )
+    train: str = setting("Name of the folder of train images.", neutral="train")
+    test: str | None = setting(
+        "Name of the folder of test images; null: test, or val if there is no test.", neutral=None
+    )
 
 
 class NpzOptions(Group):
-    file: FileName = setting("an .npz file with train_images, train_labels, test_images, test_labels")
+    file: FileName = setting("An .npz file with train_images, train_labels, test_images and test_labels.")
 
 
 class TorchvisionOptions(Group):
@@ -31,13 +40,18 @@ class TorchvisionOptions(Group):
 
     model_config = ConfigDict(extra="allow")
 
-    dataset: str = setting("name of a class in torchvision.datasets, or the path of one of that kind")
-    size: int | None = setting("resize every image and cut it square", neutral=None, ge=1)
+    dataset: str = setting("Name of a class in torchvision.datasets, or dotted path of a similar class.")
+    size: int | None = setting(
+        "Side in pixels to which images are resized and centre-cropped; null: unchanged, all must "
+        "have one size.",
+        neutral=None,
+        ge=1,
+    )
 
 
 class UFMOptions(Group):
-    classes: int = setting("number of classes", ge=2)
-    samples_per_class: int = setting("samples of each class", ge=1)
+    classes: int = setting("Number of classes.", ge=2)
+    samples_per_class: int = setting("Number of samples per class.", ge=1)
 
 
 class CustomOptions(Group):
@@ -50,51 +64,69 @@ class Imbalance(Group):
     """How many images of each class are trained on: see :func:`nc_runner.data.subset.class_sizes`."""
 
     kind: Literal["none", "step", "exponential"] = setting(
-        "classes of unequal size: none, step (the last are small), exponential (each smaller than the last)",
+        "Class sizes in the train set: none (unchanged), step (the last classes are small), or "
+        "exponential (decreasing).",
         neutral="none",
     )
     ratio: float | None = setting(
-        "images of the largest class over those of the smallest", neutral=None, ge=1
+        "Size of the largest class divided by that of the smallest; null without imbalance.",
+        neutral=None,
+        ge=1,
     )
     minority_classes: int | None = setting(
-        "of step alone: how many classes are small, which are the last ones", neutral=None, ge=1
+        "With data.imbalance.kind=step: how many classes, the last ones, are small; otherwise null.",
+        neutral=None,
+        ge=1,
     )
 
 
 class Data(Group):
-    target: str = target("name of a data set that ships, or the path of a custom loader")
-    name: Name | None = setting("name in figures and folder names; null: that of file, folder or loader")
-    root: str = passive("folder of the data files")
-    download: bool = passive("fetch missing files where there is a public address")
+    target: str = target("Built-in data set, or path of a custom loader.")
+    name: Name | None = setting(
+        "Name in figures and folder names; null: that of the file, folder, class or loader."
+    )
+    root: str = passive(
+        "Folder of the data files and of downloads; the environment variable NC_RUNNER_DATA sets it too."
+    )
+    download: bool = passive("Whether to download missing files, for data sets that have a public address.")
     samples_per_class: int | None = setting(
-        "balanced, seeded subset of the train set; with an imbalance: images of the largest class",
+        "Train images per class, drawn at random; of the largest class if imbalanced. null: all "
+        "(imbalanced: the smallest class's number).",
         neutral=None,
         ge=1,
     )
-    imbalance: Imbalance = Field(description="classes of unequal size in the train set")
+    imbalance: Imbalance = Field(description="Classes of unequal size in the train set.")
     label_noise: float = setting(
-        "share of train images that get the label of a random one among them", neutral=0.0, ge=0, le=1
+        "Share of the train images whose labels are shuffled among them; 0: none, 1: random labels.",
+        neutral=0.0,
+        ge=0,
+        le=1,
     )
     augment: Literal["none", "standard", "crop"] = setting(
-        "in training alone: none, standard (pad by 4, random crop, flip; digits: no flip), crop (no flip)",
+        "Augmentation in training: none, crop (pad by 4, random crop), standard (crop and flip; "
+        "digits, mnist, svhn: no flip).",
         neutral="none",
     )
-    pad: int = setting("zero pixels added on each side, before normalising", ge=0, le=64)
-    mean: Floats | None = setting("per channel, of pixels scaled to [0, 1]; null: computed")
+    pad: int = setting("Black pixels added on each side of an image, before normalisation.", ge=0, le=64)
+    mean: Floats | None = setting(
+        "Mean of each channel for normalisation, with pixels in [0, 1]; null: computed from the train set."
+    )
     std: Annotated[Floats, values.each_above_zero] | None = setting(
-        "per channel, of pixels scaled to [0, 1]; null: computed"
+        "Standard deviation of each channel for normalisation, with pixels in [0, 1]; null: computed "
+        "from the train set."
     )
     resident: Annotated[bool | Literal["auto"], values.resident] = passive(
-        "images in the device's memory: true, false (streamed), auto (true where they fit)"
+        "Images in the device's memory: true, false (streamed), or auto (true if they take at most "
+        "half of what is free)."
     )
     workers: int | None = passive(
-        "processes that fetch streamed images; null: none for arrays, up to 4 for files", ge=0
+        "Processes that load streamed images; null: 0 for arrays, up to 4 for image files.", ge=0
     )
-    options: Group = setting("further arguments of the loader")
+    options: Group = setting("Further arguments of the loader.")
 
 
 class StandardData(Data):
-    options: NoOptions = setting("none: this data set takes no further arguments")
+    options: NoOptions = setting("This data set takes no further arguments.")
 
 
 class FolderData(Data):

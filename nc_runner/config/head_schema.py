@@ -12,18 +12,21 @@ if TYPE_CHECKING:
 
 
 class Head(Group):
-    bias: bool = setting("whether the classifier has a bias", neutral=True)
+    bias: bool = setting("Whether the last layer has a bias.", neutral=True)
     features: int | None = setting(
-        "width of a linear layer without activation put before the classifier; null: none", neutral=None, ge=1
+        "Width of an extra linear layer, without activation, before the last layer; null: no extra layer.",
+        neutral=None,
+        ge=1,
     )
     normalize: Literal["none", "features", "rows", "both"] = setting(
-        "bring to norm 1: the features, the rows of the classifier's weight, or both", neutral="none"
+        "What is scaled to norm 1: none, features, rows (of the last layer's weight), or both.",
+        neutral="none",
     )
     temperature: float | None = setting(
-        "with head.normalize: the outputs without bias are divided by it; null: 1", neutral=None, gt=0
+        "With head.normalize: divisor of the outputs, before the bias is added; null: 1.", neutral=None, gt=0
     )
     scale: float | None = setting(
-        "with classifier=etf: norm of the rows of its weight; null: 1", neutral=None, gt=0
+        "With classifier=etf: norm of each row of the weight; null: 1.", neutral=None, gt=0
     )
 
     @property

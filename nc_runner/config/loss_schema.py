@@ -10,24 +10,37 @@ from nc_runner.config.values import Name
 
 class Loss(Group):
     target: str = target(
-        "mse, mse_rescaled, ce, focal, hinge, or the path of a custom callable (outputs, labels) -> mean loss"
+        "Built-in loss (mse, mse_rescaled, ce, focal, hinge), or path of a custom callable (outputs, "
+        "labels) -> mean loss."
     )
-    name: Name | None = setting("name in figures and folder names; null: that of the callable")
+    name: Name | None = setting("Name in figures and folder names; null: that of the callable.")
 
 
 class CrossEntropy(Loss):
     label_smoothing: float = setting(
-        "share of the target that is spread over all classes", neutral=0.0, ge=0, lt=1
+        "Share of the target that is spread evenly over all classes; 0: no smoothing.",
+        neutral=0.0,
+        ge=0,
+        lt=1,
     )
 
 
 class Focal(Loss):
-    gamma: float = setting("power of 1 - p of the true class, which weighs its -log p", neutral=2.0, ge=0)
+    gamma: float = setting(
+        "Exponent of the factor 1 - p of each loss -log p, for the true class's probability p; 0: "
+        "cross-entropy.",
+        neutral=2.0,
+        ge=0,
+    )
 
 
 class RescaledMSE(Loss):
-    k: float = setting("weight of the true class's squared error", neutral=1.0, gt=0)
-    goal: float = setting("output asked of the true class, in place of 1", neutral=1.0, gt=0, alias="target")
+    k: float = setting(
+        "Weight of the true class's squared error; that of the other classes is 1.", neutral=1.0, gt=0
+    )
+    goal: float = setting(
+        "Target output of the true class; that of the other classes is 0.", neutral=1.0, gt=0, alias="target"
+    )
 
 
 class CustomLoss(Loss):

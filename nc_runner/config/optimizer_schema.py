@@ -15,21 +15,26 @@ from nc_runner.config.fields import Group, by_target, setting, target
 
 class Optimizer(Group):
     target: str = target(
-        "sgd, nesterov, adam, adamw, lbfgs, or the path of a custom callable (parameters, lr, ...)",
+        "Built-in optimizer (sgd, nesterov, adam, adamw, lbfgs), or path of a custom callable "
+        "(parameters, lr, ...).",
         neutral="sgd",
     )
 
 
 class Adam(Optimizer):
     betas: Annotated[tuple[float, float], values.betas] = setting(
-        "decay of the running means of gradient and squared gradient", neutral=(0.9, 0.999)
+        "Decay rates of the running means of the gradient and of its square.", neutral=(0.9, 0.999)
     )
-    eps: float = setting("added to the root of the squared gradient's mean", neutral=1e-8, ge=0)
+    eps: float = setting("Small number added to the denominator of each update.", neutral=1e-8, ge=0)
 
 
 class LBFGS(Optimizer):
-    iterations: int = setting("of one step, each with a line search", neutral=20, ge=1)
-    history: int = setting("earlier iterations that the curvature is estimated from", neutral=10, ge=1)
+    iterations: int = setting(
+        "Maximum number of iterations in a training step, each with a line search.", neutral=20, ge=1
+    )
+    history: int = setting(
+        "Number of earlier iterations that the curvature is estimated from.", neutral=10, ge=1
+    )
 
 
 class CustomOptimizer(Optimizer):
@@ -41,21 +46,23 @@ class CustomOptimizer(Optimizer):
 class Decay(Group):
     """Weight decay of some parameters: see :mod:`nc_runner.config.decay`."""
 
-    head: float | None = setting("weight decay of the last layer; null: weight_decay", neutral=None, ge=0)
+    head: float | None = setting("Weight decay of the last layer; null: weight_decay.", neutral=None, ge=0)
     bias: float | None = setting(
-        "weight decay of biases, that of the last layer among them; null: as their layer",
+        "Weight decay of all biases but those of normalisation layers; null: that of the bias's layer.",
         neutral=None,
         ge=0,
     )
     norm: float | None = setting(
-        "weight decay of scale and shift of batch norms; null: weight_decay", neutral=None, ge=0
+        "Weight decay of scale and shift in normalisation layers, such as batch norm; null: weight_decay.",
+        neutral=None,
+        ge=0,
     )
 
 
 class LRSchedule(Group):
     target: str = target(
-        "step, cosine, constant, or the path of a custom function (epoch, step, steps_per_epoch, epochs) "
-        "-> factor of lr",
+        "Built-in schedule (step, cosine, constant), or path of a function (epoch, step, "
+        "steps_per_epoch, epochs) -> factor of lr.",
         neutral="step",
     )
 
@@ -85,10 +92,18 @@ class Optimization(Group):
         | Annotated[LBFGS, Tag("LBFGS")]
         | Annotated[CustomOptimizer, Tag("custom")],
         by_target(OPTIMIZERS),
-    ] = Field(description="the optimizer")
-    lr: float = setting("learning rate, before its schedule", gt=0)
-    momentum: float | None = setting("of sgd and nesterov", neutral=0.9, ge=0, le=1)
-    weight_decay: float | None = setting(
-        "on all parameters: added to the gradient, by adamw taken off the weights", neutral=5e-4, ge=0
+    ] = Field(description="The optimizer.")
+    lr: float = setting("Learning rate, before schedule and warm-up.", gt=0)
+    momentum: float | None = setting(
+        "Momentum of sgd and nesterov; null with adam, adamw and lbfgs, which take none.",
+        neutral=0.9,
+        ge=0,
+        le=1,
     )
-    decay: Decay = Field(description="weight decay of some parameters")
+    weight_decay: float | None = setting(
+        "Weight decay of all parameters, added to the gradient, or decoupled with adamw; null: a "
+        "custom optimizer's own.",
+        neutral=5e-4,
+        ge=0,
+    )
+    decay: Decay = Field(description="Weight decay of some parameters.")

@@ -112,7 +112,7 @@ def _group(name: str, kinds: Mapping[str, type[Group]]) -> list[str]:
         by_owners.setdefault(tuple(owners), []).append((key, field))
     for owners, rows in sorted(by_owners.items(), key=lambda item: -len(item[0])):
         if len(owners) < len(kinds):
-            parts.append(f"Of {', '.join(f'`{owner}`' for owner in owners)} alone:")
+            parts.append(f"Only for {', '.join(f'`{owner}`' for owner in owners)}:")
         parts.append(_table(rows))
     return parts
 
@@ -137,7 +137,7 @@ def _choices(group: str) -> str:
         if choice.extends:
             continue
         same = [f"[`{each.name}`]({_file(each)})" for each in all_of_group if each.extends == choice.name]
-        also = f" With its number set: {', '.join(same)}." if same else ""
+        also = f" With the depth in its name: {', '.join(same)}." if same else ""
         rows.append(f"| [`{group}={choice.name}`]({_file(choice)}) | {_cell(choice.meaning)}{also} |")
     return "\n".join(rows)
 

@@ -205,6 +205,13 @@ def test_help_names_groups_options_settings_and_examples(tmp_path):
     assert page.count("  nc-run ") >= 3
 
 
+@pytest.mark.parametrize("columns", ["80", "100", "200"])
+def test_help_fits_the_terminal(columns, tmp_path):
+    page = nc_run("--help", cwd=tmp_path, COLUMNS=columns).stdout
+    widest = max(map(len, page.splitlines()))
+    assert min(int(columns), 110) - 10 < widest <= min(int(columns), 110)
+
+
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow if name.startswith("SIGUSR") else ()) for name in STOPPING],

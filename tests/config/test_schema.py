@@ -26,9 +26,12 @@ def test_defaults_are_the_papers_protocol():
     assert (config.weight_decay, config.lr_gamma, config.lr_milestones) == (5e-4, 0.1, ("1/3", "2/3"))
 
 
-def test_every_setting_has_a_meaning():
+def test_every_setting_has_a_short_meaning_that_reads_as_a_sentence():
     for key, field in leaves():
-        assert field.description, key
+        meaning = str(field.description)
+        assert meaning[0].isupper(), key
+        assert meaning.endswith("."), key
+        assert len(meaning) <= 140, key
 
 
 def test_weights_of_an_epoch_that_never_comes_are_an_error():
