@@ -16,6 +16,7 @@ from nc_runner.commands.attempt import (
     lacking_weights,
     state_of,
 )
+from nc_runner.commands.trackers import is_told
 from nc_runner.config.identity import identity
 from nc_runner.config.learning_rates import depends_on_epochs
 from nc_runner.config.schedules import analysed_epochs
@@ -50,7 +51,8 @@ TRAINED = (NEW, CONTINUES, RESUMES, ANEW)
 class PlannedRun:
     """One run of a command. ``before``: its state, empty where it was never begun; ``epoch``: where it is.
 
-    ``seconds``: of its training; None: not known. ``reason``: why it failed before.
+    ``seconds``: of its training; None: not known. ``reason``: why it failed before. ``lacks_weights`` and
+    ``lacks_tracker``: it is done, without weights that are asked for, or untold to a tracker.
     """
 
     folder: Path
@@ -62,6 +64,7 @@ class PlannedRun:
     seconds: float | None = None
     reason: str | None = None
     lacks_weights: bool = False
+    lacks_tracker: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,10 @@ class _Planner:
         if action in TRAINED:
             check_custom_callables(config)
             return replace(run, seconds=self._paces.seconds(record, config, epoch))
-        return replace(run, lacks_weights=action == DONE and bool(lacking_weights(folder, config)))
+        if action != DONE:
+            return run
+        told = is_told(folder, config)
+        return replace(run, lacks_weights=bool(lacking_weights(folder, config)), lacks_tracker=not told)
 
     def _action(self, folder: Path, config: Config, status: RunStatus | None) -> tuple[str, int]:
         """What would happen, and the epoch that the run is at then."""

@@ -120,7 +120,11 @@ def _foot(plan: Plan, width: int | None) -> Iterator[str]:
         yield "continues: begins where a finished run with fewer epochs ended, if its data are the same"
     if lacking := sum(run.lacks_weights for run in plan.runs):
         yield f"done without weights that keep_checkpoints asks for: {lacking}"
-    yield "nothing was started" + ("; the same command without --plan starts it" if plan.trained else "")
+    untold = sum(run.lacks_tracker for run in plan.runs)
+    if untold:
+        yield f"done and not in the tracker yet: {untold}"
+    begins = bool(plan.trained or untold)
+    yield "nothing was started" + ("; the same command without --plan starts it" if begins else "")
 
 
 def _time(plan: Plan) -> str:

@@ -265,6 +265,18 @@ def test_nothing_is_started_written_or_loaded(tmp_path, flags):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_finished_run_that_a_tracker_does_not_know_is_said(tmp_path):
+    begun(tmp_path)
+    known, asked = job(tmp_path), job(tmp_path, "tracker=tensorboard")
+    assert known[0] == asked[0]
+    for one, said in ((known, False), (asked, True)):
+        made = plan([one], tmp_path, 1)
+        assert [run.action for run in made.runs] == [DONE]
+        lines = [line.plain for line in render(made)]
+        assert ("done and not in the tracker yet: 1" in lines) is said
+        assert lines[-1].endswith("the same command without --plan starts it") is said
+
+
 def test_an_experiment_is_planned_with_the_folders_that_it_would_have(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert run(["experiment=miniature", "-m", "seed=0", "--plan", "--json"]) == 0
