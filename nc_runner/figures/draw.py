@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _Written: TypeAlias = dict[str, list[Path] | None]  # the files of each figure; None: it has nothing to show
 
 _PARALLEL_FROM = 12  # panels in all; below, starting processes takes longer than it saves
-_MOST_KEPT = 200  # runs in figures that are drawn but not freed: a figure of 750 takes a hundred megabytes
 PICTURE_DPI = 144  # of a picture in the report that is no SVG
 _LARGEST_SVG = 200_000  # bytes
 _UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same runs give the same bytes
@@ -149,8 +148,8 @@ def _draw_some(plan: Plan, writer: FigureWriter, drawn: Synchronized[int], sende
     The last of the catalogue come first: they have the most lines.
     """
     leave_interrupts_to_parent()
-    gc.disable()
-    written, kept = _Written(), 0
+    gc.disable()  # garbage is looked for once a figure
+    written = _Written()
     while True:
         with drawn.get_lock():
             drawn.value += 1
@@ -162,8 +161,5 @@ def _draw_some(plan: Plan, writer: FigureWriter, drawn: Synchronized[int], sende
             written[job.name] = _drawn(job, plan, writer)
         except OSError:  # the other process draws all again, and says what is wrong
             return
-        kept += len(plan.runs)
-        if kept > _MOST_KEPT:
-            gc.collect()
-            kept = 0
+        gc.collect()  # the figure: a hundred megabytes where there are many runs
     sender.send(written)
