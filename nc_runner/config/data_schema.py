@@ -103,8 +103,8 @@ class Data(Group):
         le=1,
     )
     augment: Literal["none", "standard", "crop"] = setting(
-        "Augmentation in training: none, crop (pad by 4, random crop), standard (crop and flip; "
-        "digits, mnist, svhn: no flip).",
+        "Augmentation in training: none, crop (pad by 4, random crop), or standard (crop, and random flip "
+        "except for data sets of digits).",
         neutral="none",
     )
     pad: int = setting("Black pixels added on each side of an image, before normalisation.", ge=0, le=64)

@@ -95,7 +95,7 @@ class Optimization(Group):
     ] = Field(description="The optimizer.")
     lr: float = setting("Learning rate, before schedule and warm-up.", gt=0)
     momentum: float | None = setting(
-        "Momentum of sgd and nesterov; null with adam, adamw and lbfgs, which take none.",
+        "Momentum of sgd and nesterov; null with the other built-in optimizers.",
         neutral=0.9,
         ge=0,
         le=1,

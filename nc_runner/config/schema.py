@@ -239,7 +239,9 @@ class Recording(Group):
         "Experiment trackers that the run logs to: tensorboard, wandb, mlflow, or a list; null: none."
     )
     tensorboard: bool = passive("Whether to log to TensorBoard too, as with tracker=tensorboard.")
-    objective: str = passive("Column of metrics.csv whose last value a hyperparameter search optimises.")
+    objective: str = passive(
+        "Column of metrics.csv whose last value is the objective of a hyperparameter search."
+    )
     sweep: str | None = passive("Name of the sweep that the run belongs to; set by nc-run -m.")
 
     @property
