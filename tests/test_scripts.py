@@ -55,6 +55,7 @@ def test_help_is_the_head_of_the_script(tmp_path, name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)  # a measurement of VGG's 4,096 features takes minutes on a CPU
 def test_reference_runs_of_all_cells_on_miniature_files(tmp_path, monkeypatch):
     """All 30 runs in the true file formats, stopped by the time once, then finished by the same command."""
     data, site = tmp_path / "data", tmp_path / "site"
