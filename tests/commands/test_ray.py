@@ -94,7 +94,10 @@ def test_a_node_killed_in_mid_run_costs_no_run_and_the_rows_are_those_of_one_pro
         pd.testing.assert_frame_equal(rows_of(run), rows_of(only_run(alone)), check_exact=True)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "127.0.0.1:99999"])
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "127.0.0.1:99999", "a..b:6379", f"{'x' * 80}:1", "h:²"],
+)
 def test_an_address_where_no_cluster_answers_is_an_error_at_once(address):
     launcher = OmegaConf.create({"ray": {"init": {"address": address}}})
     with pytest.raises(ConfigError, match=f"launcher.address={re.escape(address)}: no Ray cluster answers"):

@@ -22,7 +22,7 @@ def check_address(launcher: DictConfig) -> None:
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
-    except (OSError, OverflowError) as error:  # OverflowError: the port is above 65535
+    except (OSError, OverflowError, ValueError) as error:  # a port above 65535; a name that no host can have
         raise ConfigError(
             f"launcher.address={address}: no Ray cluster answers there ({error})\n"
             "`ray start --head` begins one and shows its address; without the setting, the sweep starts one"
