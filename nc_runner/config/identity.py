@@ -86,11 +86,25 @@ def _words(found: Mapping[str, Value]) -> Iterator[str]:
             continue
         if key in _NULL_BY_CHOICE and value is None:
             continue
-        text = f"{value:.6g}" if isinstance(value, float) else str(value)
         name = _WORDS.get(key, key.rpartition(".")[2])
-        word = name if value is True else f"{name}{text}"
         if key in _NAMED:
-            word = callable_name(text)
+            yield _text(callable_name(str(value)))
         elif key.startswith("decay."):
-            word = f"{name}_decay{text}"
-        yield "".join(c for c in word if c.isalnum() or c in "._+")
+            yield f"{name}_decay{_text(value)}"
+        else:
+            yield _text(name) + ("" if value is True else _text(value))
+
+
+def _text(value: Value) -> str:
+    """In letters that every file system takes.
+
+    >>> _text(1e-5), _text([1, 3, 20]), _text("1/3"), _text({"layers": ["layer*", "fc"]})
+    ('1e-05', '1+3+20', '1_3', 'layerslayer+fc')
+    """
+    if isinstance(value, list):
+        return "+".join(map(_text, value))
+    if isinstance(value, dict):
+        return "+".join(_text(key) + _text(part) for key, part in value.items())
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "".join(c for c in str(value).replace("/", "_") if c.isalnum() or c in "._+")

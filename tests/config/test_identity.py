@@ -18,6 +18,24 @@ def test_a_folder_is_named_after_its_cell_lr_seed_what_differs_and_a_hash():
 
 
 @pytest.mark.parametrize(
+    ("override", "word"),
+    [
+        ("weight_decay=1e-5", "weight_decay1e-05"),  # not 1e05, another number
+        ("decay.bias=1e-6", "bias_decay1e-06"),
+        ("analysis.schedule=[20,3,1]", "schedule1+3+20"),  # not 1320
+        ("lr_milestones=[10,20]", "lr_milestones10+20"),
+        ("lr_milestones=[1/2]", "lr_milestones1_2"),
+        ("analysis.layers=[layer*,fc]", "layerslayer+fc"),
+        ("+analysis.custom.a=m.f", "customam.f"),
+        ("channels_last=false", "channels_lastFalse"),
+        ("deterministic=true", "deterministic"),
+    ],
+)
+def test_a_word_says_the_value_and_no_other(override, word):
+    assert name_of(override).rpartition("-")[0] == f"mse-resnet8-digits/lr0.1-seed0-{word}"
+
+
+@pytest.mark.parametrize(
     "override",
     ["momentum=0.8", "lr=0.2", "seed=1", "net=vgg11", "loss=ce", "data.pad=1", "analysis.metrics=all",
      "analysis.layers=[layer*]", "data.samples_per_class=5", "net.stem=small", "data.mean=[0.4]",

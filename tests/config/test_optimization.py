@@ -70,7 +70,7 @@ def test_a_value_that_a_choice_has_no_use_for_is_an_error_that_names_it(override
     [
         (("optimizer=adam",), "adam"),
         (("optimizer=nesterov",), "nesterov"),
-        (("optimizer=adamw", "optimizer.betas=[0.9,0.95]"), "adamw-betas0.90.95"),
+        (("optimizer=adamw", "optimizer.betas=[0.9,0.95]"), "adamw-betas0.9+0.95"),
         (("lr_schedule=cosine", "lr_warmup_epochs=5"), "cosine-lr_warmup_epochs5"),
         (("decay.head=0.01", "decay.norm=0"), "head_decay0.01-norm_decay0"),
         (("optimizer=custom", "optimizer._target_=my.Lion", "lr=0.1", "+optimizer.rho=2"), "Lion-rho2"),
