@@ -39,7 +39,7 @@ class _Number:
         if value is None:
             return "-"
         if self.form and not isinstance(value, str):
-            return format(self.factor * value, self.form)
+            return format(self.factor * value, self.form).removesuffix(".")
         return str(value)
 
 
@@ -47,10 +47,10 @@ _NUMBERS = (
     _Number("state", "state"),
     _Number("epoch", "epochs_done", leaves=2),
     _Number("test%", "test_accuracy", ".2f", 100.0),
-    _Number("NC1", "nc1", ".2g"),
-    _Number("NC2", "nc2_maxangle_means", ".2g"),
-    _Number("NC3", "nc3_self_duality", ".2g"),
-    _Number("perp/LS", "perp_over_ls", ".2g", leaves=3),
+    _Number("NC1", "nc1", "#.2g"),
+    _Number("NC2", "nc2_maxangle_means", "#.2g"),
+    _Number("NC3", "nc3_self_duality", "#.2g"),
+    _Number("perp/LS", "perp_over_ls", "#.2g", leaves=3),
     _Number("TPT", "terminal_phase_epoch", leaves=1),
 )
 _ONCE = "epochs_done"  # only in the first line of a group
@@ -157,6 +157,6 @@ def _verdict_cell(line: Overall | None) -> Text:
     conclusive = line.holds + line.fails
     if not conclusive:
         return Text(line.verdict, style="dim")
-    number = "" if line.median is None else f"  {line.median:.2g}"
+    number = "" if line.median is None else f"  {line.median:#.2g}".removesuffix(".")
     style = "green" if line.verdict == HOLDS else "red"
     return Text.assemble((f"{line.verdict:<5}", style), f" {line.holds}/{conclusive}{number}")

@@ -6,7 +6,7 @@ A scale is made once for a column of panels: with many panels, automatic ticks w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 _MOST_DECADES = 12
-_MOST_POWERS = 5  # ticks
-_LEADING = ((1, 2, 5), (1, 2, 3, 5), (1, 2, 4, 6, 8))  # digits of ticks, where powers of ten are too few
+_MOST_POWERS, _LEAST_TICKS = 5, 3
+_LEADING = ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5), (1, 2, 4, 6, 8))  # digits of ticks, few ones first
 _PLAIN_FROM, _PLAIN_TO = 0.002, 2000  # limits of axes whose ticks are written as numbers
 _TINY, _HUGE = 1e-200, 1e200  # values outside break the axes
 
@@ -64,29 +64,34 @@ def log_scale(low: float, high: float) -> Scale:
     At most twelve decades below ``high`` are shown: smaller values are rounding errors.
 
     >>> log_scale(1e-4, 1).labels, log_scale(0.02, 30).labels, log_scale(0.3, 0.45).labels
-    (('10⁻⁴', '10⁻³', '10⁻²', '10⁻¹', '10⁰'), ('0.1', '1', '10'), ('0.3', '0.4'))
+    (('10⁻⁴', '10⁻³', '10⁻²', '10⁻¹', '10⁰'), ('0.1', '1', '10'), ('0.30', '0.35', '0.40', '0.45'))
     """
     decades = min(math.log10(high) - math.log10(low), _MOST_DECADES)
     margin = 10.0 ** (0.04 * max(decades, 0.5))
     low, high = high / 10.0**decades / margin, high * margin
     plain = _PLAIN_FROM <= low <= high <= _PLAIN_TO
-    exponents = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-    if len(exponents) >= 2:
-        stride = -(-len(exponents) // _MOST_POWERS)
-        shown = [e for e in exponents if e % stride == 0]
-        between = range(2, 10) if stride == 1 else ()  # else the minor ticks are the powers left out
-        minor = [10.0**e * k for e in (exponents[0] - 1, *exponents) for k in (1, *between)]
-        inside = tuple(m for m in minor if low <= m <= high)
-        labels = [f"{10.0**e:g}" if plain else _power_of_ten(e) for e in shown]
-        return Scale(low, high, tuple(10.0**e for e in shown), tuple(labels), log=True, minor=inside)
+    powers = _multiples((1,), low, high)
+    stride = -(-len(powers) // _MOST_POWERS)
+    if stride > 1:  # the minor ticks are the powers left out
+        shown = tuple(power for power in powers if round(math.log10(power)) % stride == 0)
+        return Scale(low, high, shown, _in_powers(shown, plain), log=True, minor=powers)
     for leading in _LEADING:
-        powers = (10.0**e for e in (exponents.start - 1, exponents.start))
-        ticks = tuple(k * power for power in powers for k in leading if low <= k * power <= high)
-        if len(ticks) >= 3:
-            labels = [f"{tick:g}" if plain else _scientific(tick) for tick in ticks]
-            return Scale(low, high, ticks, tuple(labels), log=True)
-    ticks = _ticks(MaxNLocator(3, steps=[1, 2, 5, 10]), low, high)
+        ticks = _multiples(leading, low, high)
+        if len(ticks) >= _LEAST_TICKS:
+            minor = _multiples(range(1, 10), low, high)
+            return Scale(low, high, ticks, _in_powers(ticks, plain), log=True, minor=minor)
+    for intervals in range(_LEAST_TICKS, 4 * _LEAST_TICKS):
+        ticks = _ticks(MaxNLocator(intervals, steps=[1, 2, 5, 10]), low, high)
+        if len(ticks) >= _LEAST_TICKS:
+            break
     return Scale(low, high, ticks, _alike(ticks), log=True)
+
+
+def _multiples(digits: Iterable[int], low: float, high: float) -> tuple[float, ...]:
+    """Each of ``digits`` times each power of ten, from ``low`` to ``high``, in order."""
+    exponents = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+    values = (digit * 10.0**exponent for exponent in exponents for digit in digits)
+    return tuple(value for value in values if low <= value <= high)
 
 
 def tick_scale(values: Sequence[float], labels: Sequence[str], log: bool) -> Scale:
@@ -105,6 +110,14 @@ def _alike(ticks: Sequence[float]) -> tuple[str, ...]:
         return tuple(f"{tick:.6g}" if tick == 0 else _scientific(tick) for tick in ticks)
     decimals = max((len(f"{tick:.6g}".partition(".")[2]) for tick in ticks), default=0)
     return tuple(f"{tick:.{decimals}f}" for tick in ticks)
+
+
+def _in_powers(ticks: Sequence[float], plain: bool) -> tuple[str, ...]:
+    """Each tick as a number where that is ``plain``, else with a power of ten."""
+    if plain:
+        return tuple(f"{tick:g}" for tick in ticks)
+    alone = all(f"{tick:e}".startswith("1.000000") for tick in ticks)
+    return tuple(_power_of_ten(round(math.log10(tick))) if alone else _scientific(tick) for tick in ticks)
 
 
 def _scientific(tick: float) -> str:

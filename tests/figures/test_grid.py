@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 from helpers.drawn import legend, legend_words, texts
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.lines import Line2D
 
 from nc_runner.figures.grid import Frame, LegendEntry, Panel
@@ -25,13 +27,30 @@ def test_epochs_get_whole_ticks():
     assert linear_scale(0, 3, whole=True).labels == ("0", "1", "2", "3")
 
 
-@pytest.mark.parametrize(("low", "high"), [(1e-8, 1.0), (3.0, 3.0), (0.2, 0.9), (4.0, 4.1), (1e-190, 1e190)])
-def test_a_log_scale_holds_its_values_and_has_a_few_ticks(low, high):
-    scale = log_scale(low, high)
-    assert scale.low < high < scale.high
-    assert 1 <= len(scale.ticks) <= 6
-    assert len(scale.labels) == len(scale.ticks)
+@given(low=st.floats(-190, 190), decades=st.one_of(st.just(0.0), st.floats(1e-3, 3.0), st.floats(0.0, 12.0)))
+def test_a_log_scale_holds_its_values_and_has_a_few_ticks_each_with_its_own_label(low, decades):
+    high = 10.0 ** (low + decades)
+    scale = log_scale(10.0**low, high)
+    assert scale.low < 10.0**low * (1 + 1e-9)
+    assert high < scale.high
+    assert 3 <= len(scale.ticks) <= 7
+    assert len(set(scale.labels)) == len(scale.labels) == len(scale.ticks)
     assert all(scale.low <= tick <= scale.high for tick in scale.ticks)
+    assert set(scale.ticks) <= set(scale.minor) or not scale.minor
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0.07, 1.4, ("0.1", "0.3", "1")),
+        (0.0714, 0.189, ("0.08", "0.10", "0.12", "0.14", "0.16", "0.18")),
+        (1e-5, 2e-4, ("1·10⁻⁵", "3·10⁻⁵", "1·10⁻⁴")),
+        (1e-9, 1.0, ("10⁻⁸", "10⁻⁶", "10⁻⁴", "10⁻²", "10⁰")),
+        (1.0, 350.0, ("1", "10", "100")),
+    ],
+)
+def test_ticks_of_a_log_scale_stand_between_powers_of_ten_only_where_those_are_few(low, high, labels):
+    assert log_scale(low, high).labels == labels
 
 
 def test_a_log_scale_leaves_rounding_errors_below_the_panel():

@@ -106,7 +106,7 @@ def test_the_table_says_median_lowest_and_highest(tmp_path):
     lines = console.file.getvalue().splitlines()
     found = {word: line for line in lines for word in ("median", "lowest", "highest") if f" {word} " in line}
     assert "3×" in found["median"]
-    for word, value in (("median", "0.02"), ("lowest", "0.01"), ("highest", "0.03")):
+    for word, value in (("median", "0.020"), ("lowest", "0.010"), ("highest", "0.030")):
         assert f" {value} " in found[word]
     assert max(map(len, lines)) <= 80
 

@@ -146,7 +146,7 @@ def test_the_table_shows_l_perp_over_l_ls_only_for_runs_trained_with_mse(tmp_pat
     lines = [line.split() for line in out.getvalue().splitlines()]
     place = lines[0].index("perp/LS")
     values = {line[0]: line[place] for line in lines if line and line[0] in ("mse", "ce")}
-    assert values == {"mse": "3e+03", "ce": "-"}
+    assert values == {"mse": "3.0e+03", "ce": "-"}
     write_summary(runs, tmp_path)
     with (tmp_path / SUMMARY_FILE).open(newline="") as file:
         assert [float(line["perp_over_ls"]) for line in csv.DictReader(file)] == [3e3, 3e3]
