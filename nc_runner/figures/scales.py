@@ -18,7 +18,7 @@ FloatArray = NDArray[np.float64]
 _MOST_DECADES = 12
 _MOST_POWERS, _LEAST_TICKS = 5, 3
 _LEADING = ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5), (1, 2, 4, 6, 8))  # digits of ticks, few ones first
-_PLAIN_FROM, _PLAIN_TO = 0.002, 2000  # limits of axes whose ticks are written as numbers
+_PLAIN_FROM, _PLAIN_TO = 5e-4, 2000  # limits of axes whose ticks are written as numbers
 _TINY, _HUGE = 1e-200, 1e200  # values outside break the axes
 
 
@@ -77,7 +77,7 @@ def log_scale(low: float, high: float) -> Scale:
         return Scale(low, high, shown, _in_powers(shown, plain), log=True, minor=powers)
     for leading in _LEADING:
         ticks = _multiples(leading, low, high)
-        if len(ticks) >= _LEAST_TICKS:
+        if len(ticks) >= (2 if leading == (1,) and not plain else _LEAST_TICKS):  # 10⁻⁴, not 3·10⁻⁴
             minor = _multiples(range(1, 10), low, high)
             return Scale(low, high, ticks, _in_powers(ticks, plain), log=True, minor=minor)
     for intervals in range(_LEAST_TICKS, 4 * _LEAST_TICKS):

@@ -33,7 +33,7 @@ def test_a_log_scale_holds_its_values_and_has_a_few_ticks_each_with_its_own_labe
     scale = log_scale(10.0**low, high)
     assert scale.low < 10.0**low * (1 + 1e-9)
     assert high < scale.high
-    assert 3 <= len(scale.ticks) <= 7
+    assert 2 <= len(scale.ticks) <= 7
     assert len(set(scale.labels)) == len(scale.labels) == len(scale.ticks)
     assert all(scale.low <= tick <= scale.high for tick in scale.ticks)
     assert set(scale.ticks) <= set(scale.minor) or not scale.minor
@@ -44,7 +44,9 @@ def test_a_log_scale_holds_its_values_and_has_a_few_ticks_each_with_its_own_labe
     [
         (0.07, 1.4, ("0.1", "0.3", "1")),
         (0.0714, 0.189, ("0.08", "0.10", "0.12", "0.14", "0.16", "0.18")),
-        (1e-5, 2e-4, ("1·10⁻⁵", "3·10⁻⁵", "1·10⁻⁴")),
+        (1e-5, 2e-4, ("10⁻⁵", "10⁻⁴")),
+        (2e-5, 2e-4, ("2·10⁻⁵", "5·10⁻⁵", "1·10⁻⁴", "2·10⁻⁴")),
+        (0.002, 0.5, ("0.003", "0.01", "0.03", "0.1", "0.3")),
         (1e-9, 1.0, ("10⁻⁸", "10⁻⁶", "10⁻⁴", "10⁻²", "10⁰")),
         (1.0, 350.0, ("1", "10", "100")),
     ],
