@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 
 from nc_runner.figures.scales import Scale
 
@@ -29,6 +29,7 @@ def set_ticks(axis: Axis, scale: Scale, detailed: bool) -> None:
     axis.set_major_locator(FixedLocator(scale.ticks))
     axis.set_minor_locator(FixedLocator(scale.minor) if detailed and scale.minor else NullLocator())
     axis.set_major_formatter(FixedFormatter(scale.labels))
+    axis.set_minor_formatter(NullFormatter())  # else matplotlib labels some where a log axis is short
 
 
 def mark_ticks(axis: Axis, places: Sequence[float]) -> None:

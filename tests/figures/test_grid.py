@@ -157,3 +157,17 @@ def test_a_long_caption_is_broken_into_lines_and_nothing_of_it_is_lost():
     box = title.get_window_extent()
     assert figure.bbox.x0 <= box.x0
     assert box.x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.09, 0.45), (1e-5, 2e-4), (0.1, 0.9)])
+def test_only_major_ticks_have_labels(low, high):
+    panel = Panel((), log_scale(low, high), log_scale(low, high))
+    frame = Frame(rows=["a"], columns=["b"], panels=[[panel]], title="", x_label="", y_label="", legend=[])
+    with drawing():
+        figure = frame.draw()
+        figure.canvas.draw()
+    (axes,) = figure.axes
+    for axis, scale in ((axes.xaxis, panel.x), (axes.yaxis, panel.y)):
+        assert axis.get_minorticklocs().size
+        assert tuple(label.get_text() for label in axis.get_majorticklabels()) == scale.labels
+        assert not any(label.get_text() for label in axis.get_minorticklabels())
