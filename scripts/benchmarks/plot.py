@@ -106,7 +106,7 @@ def family(pid: int) -> list[int]:
 def memory_of(pid: int) -> float:
     """The memory of a process in MB; what several share is divided among them. 0 where Linux does not say."""
     lines = text(Path(f"/proc/{pid}/smaps_rollup")).splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
 
 
 def text(path: Path) -> str:
