@@ -51,7 +51,8 @@ def _best(members: Sequence[Run]) -> tuple[list[Run], list[str]]:
         which = ", ".join(f"lr {_lr(run):.4g} seed {run.seed} {run.state}" for run in unfinished[:4])
         more = f" and {len(unfinished) - 4} more" if len(unfinished) > 4 else ""
         counts = f"{len(unfinished)} of {len(members)} runs"
-        remarks.append(f"{counts} did not finish and are not selected ({which}{more})")
+        are = "is" if len(unfinished) == 1 else "are"
+        remarks.append(f"{counts} did not finish and {are} not selected ({which}{more})")
     variants: dict[str, list[Run]] = {}
     for run in members:
         if _finished(run):
