@@ -51,7 +51,7 @@ REPORT_FILE = "report.html"
 MANY = 60  # runs, from which the page shows less of each, so that it stays small
 _MOST_NAMES = 8  # in the list of networks or data sets at the head of the page
 _MOST_VERDICTS = 30  # of a claim, where there are many runs
-_LARGEST_TABLE = 2**20  # bytes of all rows, packed: more are left to nc_runner.read_runs
+_MOST_VALUES = 150_000  # in all rows, about a megabyte when packed: more are left to nc_runner.read_runs
 _USUAL_SIZE = (245, 190)  # of a figure in points, where its file does not say
 
 
@@ -84,8 +84,7 @@ def render(content: Content) -> str:
     headings = columns(varying, summaries[0]) if runs else {}
     shown = {name: varying.heading(key) for key, name in headings.items()}
     table_columns = summary_columns(lines, shown, many) if runs else []
-    table = tidy_table(runs, names)
-    rows = packed(table)
+    table = tidy_table(runs, names) if sum(run.rows.size for run in runs) <= _MOST_VALUES else None
     common, entries_of_runs = records(runs, flows, names, varying)
     style, script = _source("report.css"), _source("report.js")
     environment = Environment(
@@ -120,9 +119,9 @@ def render(content: Content) -> str:
         figures=[picture for picture in pictures_found if picture not in lead],
         common=common,
         records=entries_of_runs,
-        rows=len(table),
-        width=len(table.columns),
-        table=_base64(rows) if len(rows) <= _LARGEST_TABLE else "",
+        rows=sum(len(run.rows) for run in runs),
+        width=0 if table is None else len(table.columns),
+        table="" if table is None else _base64(packed(table)),
     )
 
 

@@ -256,6 +256,18 @@ def test_a_page_of_very_many_runs_lists_less_of_each_and_stays_small(tmp_path):
     assert len(text) < 1_500_000
 
 
+def test_rows_that_are_too_many_for_a_page_are_left_to_python(tmp_path, monkeypatch):
+    runs = read(write_run(tmp_path, epochs=5))
+    held = Page(page_of(runs, tmp_path))
+    assert "5 rows of" in held.text
+    monkeypatch.setattr(report, "_MOST_VALUES", runs[0].rows.size - 1)
+    monkeypatch.setattr(report, "packed", None)  # nor are they packed in vain
+    left = Page(page_of(runs, tmp_path))
+    assert "5 rows are too many for a page. In Python, nc_runner.read_runs(FOLDER) gives them" in left.text
+    assert not [a for a in left.of("a") if a.get("id") == "download"]
+    assert [a for a in held.of("a") if a.get("id") == "download"]
+
+
 def test_the_page_begins_with_the_runs_and_an_overview_and_the_rest_is_folded(tmp_path):
     text = page_of(read(write_run(tmp_path, epochs=3)), tmp_path, pictures=("nc1", "overview", "train_loss"))
     order = [
