@@ -25,7 +25,7 @@ from nc_runner.figures.colour_bar import ColourBar, draw_bar
 from nc_runner.figures.letters import LEAST_SIZE, fitting, points_of, wrapped
 from nc_runner.figures.scales import Scale
 from nc_runner.figures.style import GREY
-from nc_runner.figures.ticks import mark_ticks, set_limits, set_ticks
+from nc_runner.figures.ticks import mark_ticks, set_limits, set_ticks, spaced
 from nc_runner.figures.traces import Trace, draw_traces, ends_high
 
 _EDGE = 0.06  # inches
@@ -110,7 +110,7 @@ class Frame:
         grid.set_height_ratios([height, legend_height])
 
         axes = [list(row) for row in above.subplots(len(self.rows), len(self.columns), squeeze=False)]
-        self._set_scales(axes)
+        self._set_scales(axes, panel_width)
         self._write(above, axes, (width, panel_width, panel_height))
         if self.bar is not None:
             draw_bar(above, list(chain(*axes)), self.bar)
@@ -170,9 +170,11 @@ class Frame:
         figure.supylabel(self.y_label, fontsize=size)
         size_of_names = points_of("axes.titlesize")
         if self.apart:
-            for one, panel in zip(chain(*axes), chain(*self.panels), strict=True):
-                text, points = fitting(panel.title, _ROOM_APART * panel_width, size_of_names)
-                one.set_title(text, fontsize=points, parse_math=False)
+            panels = list(chain(*self.panels))
+            titles = [fitting(panel.title, _ROOM_APART * panel_width, size_of_names) for panel in panels]
+            least = min(points for _, points in titles)
+            for one, panel, (text, _) in zip(chain(*axes), panels, titles, strict=True):
+                one.set_title(text, fontsize=least, parse_math=False)
                 letters = re.sub(r"\\[A-Za-z]+|[{}$^_\\]", "", panel.y_label)  # without commands of mathtext
                 _, points = fitting(letters, panel_height, size_of_names - 1)
                 one.set_ylabel(panel.y_label, fontsize=max(LEAST_SIZE, points), labelpad=1.5)
@@ -222,7 +224,7 @@ class Frame:
             box.remove()
         return box
 
-    def _set_scales(self, axes: Sequence[Sequence[Axes]]) -> None:
+    def _set_scales(self, axes: Sequence[Sequence[Axes]], panel_width: float) -> None:
         panels, last = list(chain(*self.panels)), len(self.rows) - 1
         detailed, shared = len(panels) <= _MOST_DETAILED, self._y_shared
         for i, (row, found) in enumerate(zip(axes, self.panels, strict=True)):
@@ -230,10 +232,11 @@ class Frame:
                 if panel.shaded:
                     one.set_facecolor("0.965")
                     one.grid(False)
-                set_limits(one, panel.x, panel.y)
+                x = spaced(panel.x, panel_width)
+                set_limits(one, x, panel.y)
                 one.tick_params(labelbottom=i == last, labelleft=j == 0 or not shared)
                 for axis, scale, labelled in (
-                    (one.xaxis, panel.x, i == last),
+                    (one.xaxis, x, i == last),
                     (one.yaxis, panel.y, j == 0 or not shared),
                 ):
                     if labelled or detailed:

@@ -18,6 +18,11 @@ def points_of(setting: str) -> float:
     return float(FontProperties(size=settings[setting]).get_size_in_points())
 
 
+def length_of(text: str, size: float) -> float:
+    """About how many inches long ``text`` is in letters of ``size`` points."""
+    return _LETTER * size * len(text) / 72
+
+
 def fitting(text: str, room: float, size: float) -> tuple[str, float]:
     """``text`` in a size, at most ``size``, in which it is about ``room`` inches long; cut where none is."""
     fits = room * 72 / (_LETTER * max(len(text), 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +12,7 @@ from matplotlib.axis import Axis, XAxis
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 
+from nc_runner.figures.letters import length_of, points_of
 from nc_runner.figures.scales import Scale
 
 
@@ -22,6 +24,16 @@ def set_limits(axes: Axes, x: Scale, y: Scale) -> None:
         axes.set_yscale("log")
     axes.set_xlim(x.low if x.log else x.low - 0.02 * (x.high - x.low), x.high)
     axes.set_ylim(y.low if y.log else y.low - 0.03 * (y.high - y.low), y.high)
+
+
+def spaced(scale: Scale, room: float) -> Scale:
+    """``scale`` with so few ticks that their labels stand side by side in ``room`` inches."""
+    size = points_of("xtick.labelsize")
+    for step in range(1, len(scale.ticks)):
+        labels = scale.labels[::step]
+        if length_of("".join(f"{label} " for label in labels), size) <= room:
+            return replace(scale, ticks=scale.ticks[::step], labels=labels)
+    return replace(scale, ticks=scale.ticks[:1], labels=scale.labels[:1])
 
 
 def set_ticks(axis: Axis, scale: Scale, detailed: bool) -> None:

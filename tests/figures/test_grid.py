@@ -1,6 +1,7 @@
 """Scales, and the panel grid's layout."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from nc_runner.figures.grid import Frame, LegendEntry, Panel
 from nc_runner.figures.scales import drawable, linear_scale, log_scale
-from nc_runner.figures.sheets import drawing
+from nc_runner.figures.sheets import drawing, read_sheet
 
 
 @pytest.mark.parametrize("high", [1e-9, 0.37, 1.0, 42.0, 350.0, 1e6, 1e150])
@@ -76,7 +77,7 @@ def test_what_an_axis_cannot_show_is_masked():
 SCALES = linear_scale(0, 350, whole=True), log_scale(1e-4, 1.0)
 
 
-def _grid(rows, columns, labels=("MSE", "CE")):
+def _grid(rows, columns, labels=("MSE", "CE"), sheet=None):
     frame = Frame(
         rows=rows,
         columns=columns,
@@ -89,7 +90,7 @@ def _grid(rows, columns, labels=("MSE", "CE")):
         legend=[LegendEntry(Line2D([], []), label) for label in labels],
         caption="a caption",
     )
-    with drawing():
+    with drawing(sheet):
         figure = frame.draw()
     return figure, np.reshape(figure.axes, (len(rows), len(columns)))
 
@@ -171,3 +172,26 @@ def test_only_major_ticks_have_labels(low, high):
         assert axis.get_minorticklocs().size
         assert tuple(label.get_text() for label in axis.get_majorticklabels()) == scale.labels
         assert not any(label.get_text() for label in axis.get_minorticklabels())
+
+
+@pytest.mark.parametrize("sheet", ["column", "page", "slide"])
+@pytest.mark.parametrize("columns", [1, 4, 6])
+def test_labels_of_ticks_stand_side_by_side_in_narrow_panels(sheet, columns):
+    settings = read_sheet(sheet)
+    figure, panels = _grid(["a"], [f"lr {j}" for j in range(columns)], sheet=settings)
+    with drawing(settings):
+        figure.canvas.draw()
+    labels = [label for axes in panels[0] for label in axes.xaxis.get_ticklabels()]
+    boxes = [label.get_window_extent() for label in labels]
+    assert len(boxes) >= 2 * columns
+    assert not any(box.overlaps(other) for box, other in pairwise(boxes))
+
+
+def test_titles_of_panels_that_have_their_own_are_of_one_size():
+    titles = ("short", "a title that is far too long for its panel")
+    panels = [[Panel((), linear_scale(0, 1), linear_scale(0, 1), title=title) for title in titles]]
+    frame = Frame(rows=[""], columns=["", ""], panels=panels, title="", x_label="", y_label="", legend=[])
+    with drawing():
+        sizes = {axes.title.get_fontsize() for axes in frame.draw().axes}
+    assert len(sizes) == 1
+    assert sizes.pop() < 8.0
