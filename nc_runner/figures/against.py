@@ -92,10 +92,11 @@ class AgainstFigure(RunFigure):
 
     def _series(self, runs: Sequence[Run], cells: Cells, hue: Hue) -> Iterator[list[Run]]:
         """The runs of each line."""
-        rest = [key for key in hue.varying.keys if key not in (self.key, SEED)]
+        varying = hue.varying
+        rest = [k for k in varying.keys if k not in (self.key, SEED) and varying.leader(k) != self.key]
         found: dict[Hashable, list[Run]] = {}
         for run in runs:
-            other = hue.varying.identity(run, rest)
+            other = varying.identity(run, rest)
             found.setdefault((cells.place(run), hue.group(run), hue.cell_of[run][2], other), []).append(run)
         yield from found.values()
 

@@ -160,7 +160,7 @@ class Cells:
     def panels(
         self, traces: Mapping[Run, Sequence[Trace]], x: Sequence[Scale], y: Sequence[Scale]
     ) -> list[list[Panel]]:
-        """The panels by row and column, with the traces of their runs; shaded where there is no run."""
+        """The panels by row and column, with the traces of their runs."""
         found: dict[Place, list[Trace]] = {}
         names: dict[Place, str] = {}
         for run in self.runs:
@@ -169,9 +169,7 @@ class Cells:
                 names[self._places[run]] = network_name(self.hue.cell_of[run][0])
         return [
             [
-                Panel(
-                    found.get((i, j), ()), x[j], y[j], shaded=(i, j) not in found, name=names.get((i, j), "")
-                )
+                Panel(found.get((i, j), ()), x[j], y[j], names.get((i, j), ""))
                 for j in range(len(self.columns))
             ]
             for i in range(len(self.networks))

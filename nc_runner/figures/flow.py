@@ -60,7 +60,7 @@ class FlowFigure(PanelFigure):
         return Frame(
             rows=_names(flows),
             columns=[LAW_NAMES[law] for law in laws],
-            panels=[[Panel(lines, x, y, shaded=not lines) for lines in row] for row in found],
+            panels=[[Panel(lines, x, y) for lines in row] for row in found],
             title=self.title,
             x_label="time / (n C²)",
             y_label=self.y_label,

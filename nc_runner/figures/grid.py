@@ -55,7 +55,7 @@ def joined(*parts: str) -> str:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. ``shaded``: there is nothing to show. ``name`` stands inside, in a corner.
+    """One pair of axes; ``name`` stands inside, in a corner.
 
     ``title`` and ``y_label`` are those of a panel that has some of its own.
     """
@@ -63,10 +63,14 @@ class Panel:
     traces: Sequence[Trace]
     x: Scale
     y: Scale
-    shaded: bool = False
     name: str = ""
     title: str = ""
     y_label: str = ""
+
+    @property
+    def shaded(self) -> bool:
+        """Whether there is nothing to show."""
+        return all(trace.background for trace in self.traces)
 
 
 @dataclass(frozen=True, kw_only=True)

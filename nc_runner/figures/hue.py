@@ -71,6 +71,7 @@ class Hue:
         self.losses = () if self.by_loss or len(losses) == 1 else tuple(losses)
         # what tells lines of one colour apart, and is said below the figure
         self.unseen = [self.varying.heading(name) for name in within if name not in self.keys]
+        self._shown = tuple(filter(None, (*self.keys, other)))
         self._loss_looks = loss_looks(losses)
         self._of_run = {run: self._group(run) for run in runs}
         self._groups = dict(self._made(runs))
@@ -144,8 +145,18 @@ class Hue:
         return 2.0 * self.place(run) if len(self._groups) == 2 else 0.0
 
     def caption(self) -> str:
-        """What tells lines of one colour apart."""
-        return f"lines of one colour differ in {', '.join(self.unseen)}" if self.unseen else ""
+        """What tells lines of one colour apart, and what comes with a choice that is shown."""
+        parts = [f"lines of one colour differ in {', '.join(self.unseen)}"] if self.unseen else []
+        for choice in self._shown:
+            led = [name for name in self.varying.keys if self.varying.leader(name) == choice]
+            own = [
+                self.varying.heading(name)
+                for name in led
+                if name.partition(".")[0] != choice.partition(".")[0]
+            ]
+            if own:
+                parts.append(f"each {self.varying.heading(choice)} has its own {', '.join(own)}")
+        return "; ".join(parts)
 
     def _group(self, run: Run) -> Hashable:
         return self.cell_of[run][2] if self.by_loss else self.varying.identity(run, self.keys)

@@ -48,7 +48,7 @@ class OverviewFigure(RunFigure):
             captions |= dict.fromkeys([frame.caption] if part.per_loss and frame.caption else [])
         if not panels:
             return None
-        panels += [replace(panels[0], traces=(), shaded=True, title="", y_label="")] * (
+        panels += [replace(panels[0], traces=(), title="", y_label="")] * (
             -len(panels) % _COLUMNS
         )
         rows = [panels[i : i + _COLUMNS] for i in range(0, len(panels), _COLUMNS)]

@@ -172,8 +172,8 @@ def wider_figures(runs: Sequence[Run]) -> list[CurveFigure]:
 
 
 def spans_decades(values: FloatArray) -> bool:
-    """Whether positive values span a hundredfold, for which a logarithmic axis is better."""
-    return bool(len(values)) and bool(0 < 100 * values.min() < values.max())
+    """Whether positive values span about a hundredfold, for which a logarithmic axis is better."""
+    return bool(len(values)) and bool(0 < 99 * values.min() < values.max())
 
 
 def _figure(column: str, *, spread: bool) -> WiderFigure:

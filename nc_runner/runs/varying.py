@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeGuard
 
 from nc_runner.config.validation import known_settings, shown
@@ -57,8 +56,16 @@ class Varying:
         return found
 
     def telling(self) -> list[str]:
-        """Those of the keys that say more than the name of their group: not ``net.depth`` of ``resnet8``."""
-        return [key for key in self.keys if not any(map(partial(self._follows, key), _namesakes(key)))]
+        """Those of the keys that no choice tells: not the ``lr`` and ``momentum`` of each optimizer."""
+        return [key for key in self.keys if self.leader(key) is None]
+
+    def leader(self, key: str) -> str | None:
+        """The choice whose value tells that of ``key``, such as ``net.name`` that of ``net.depth``."""
+        names = [f"{_top(key)}{ending}" for ending in (".name", TARGET)]
+        if key in names:
+            return None
+        choices = (name for name in self.keys if name.endswith(TARGET))
+        return next((name for name in (*names, *choices) if self._follows(key, name)), None)
 
     def heading(self, key: str) -> str:
         """A short name: ``weight_decay``; the last two words where another setting has the last one too."""
@@ -131,9 +138,12 @@ class Varying:
                     yield key
 
     def _follows(self, key: str, name: str) -> bool:
-        """Whether the value of ``name``, a key of the same group, tells that of ``key``."""
-        both = zip(self._entries(name), self._entries(key), strict=True)
-        pairs = {(first, second) for (_, first), (_, second) in both}
+        """Whether the value of ``name`` tells that of ``key``."""
+        if _top(name) == _top(key):  # of a thousand records there are a few different groups
+            both = zip(self._entries(name), self._entries(key), strict=True)
+            pairs = {(first, second) for (_, first), (_, second) in both}
+        else:
+            pairs = {(self._entry(one, name)[1], self._entry(one, key)[1]) for one in self._settings}
         return len({first for first, _ in pairs}) == len(pairs)
 
     def _values(self, key: str) -> dict[Hashable, str]:
@@ -157,12 +167,6 @@ def texts(values: Mapping[Hashable, Any]) -> dict[Hashable, str]:
 
 def _top(key: str) -> str:
     return key.partition(".")[0]
-
-
-def _namesakes(key: str) -> list[str]:
-    """The keys by which the group of a setting is chosen."""
-    names = [f"{_top(key)}{ending}" for ending in (".name", TARGET)]
-    return [] if key in names else names
 
 
 def _spoken(key: str) -> str:

@@ -1,6 +1,7 @@
 """Scales, and the panel grid's layout."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.lines import Line2D
 from nc_runner.figures.grid import Frame, LegendEntry, Panel
 from nc_runner.figures.scales import drawable, linear_scale, log_scale
 from nc_runner.figures.sheets import drawing, read_sheet
+from nc_runner.figures.traces import Trace
 
 
 @pytest.mark.parametrize("high", [1e-9, 0.37, 1.0, 42.0, 350.0, 1e6, 1e150])
@@ -185,6 +187,17 @@ def test_labels_of_ticks_stand_side_by_side_in_narrow_panels(sheet, columns):
     boxes = [label.get_window_extent() for label in labels]
     assert len(boxes) >= 2 * columns
     assert not any(box.overlaps(other) for box, other in pairwise(boxes))
+
+
+def test_a_panel_with_nothing_but_its_background_is_shaded():
+    scale = linear_scale(0, 1)
+    line = Trace(x=np.zeros(2), y=np.ones(2), colour="k")
+    behind = replace(line, background=True)
+    assert [Panel(traces, scale, scale).shaded for traces in ((), [behind], [behind, line])] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_titles_of_panels_that_have_their_own_are_of_one_size():

@@ -20,6 +20,22 @@ def test_colours_stand_for_what_differs_and_the_legend_names_it(tmp_path):
     assert legend_words(figure)[:3] == ["weight_decay 0.0001", "0.001", "0.01"]
 
 
+def test_what_comes_with_an_optimizer_is_said_once_below_the_figure(tmp_path):
+    runs = sweep(tmp_path, [1e-4, 1e-3, 1e-2])
+    for run, (optimizer, lr) in zip(runs, (("sgd", 0.1), ("adam", 1e-3), ("adamw", 1e-3)), strict=True):
+        run.settings.update({"optimizer": {"_target_": optimizer}, "lr": lr, "weight_decay": 5e-4})
+    said = "each optimizer has its own lr"
+    figure = figure_of("nc1", runs)
+    assert legend_words(figure)[:3] == ["optimizer adam", "adamw", "sgd"]
+    assert said in written(figure)
+    against = figure_of("nc1_against_optimizer", runs, x="optimizer")
+    (line,) = curves(against.axes[0])  # all optimizers in one, with their own learning rates
+    assert len(line.get_xdata()) == 3
+    assert said in written(against)
+    runs[0].settings["lr"] = 1e-3
+    assert not any(said in words for words in written(figure_of("nc1", runs)))
+
+
 def test_where_nothing_differs_but_the_seed_colours_stand_for_the_loss(tmp_path):
     runs = sweep(tmp_path, [1e-4], losses=("mse", "ce"), seeds=2)
     with drawing():

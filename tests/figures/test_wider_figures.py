@@ -132,7 +132,8 @@ def test_the_registrys_words_are_numbers_or_none():
 
 
 @pytest.mark.parametrize(
-    ("values", "wide"), [([1.0, 101.0], True), ([1.0, 99.0], False), ([0.0, 5.0], False), ([], False)]
+    ("values", "wide"),
+    [([1.0, 101.0], True), ([1e-5, 1e-3], True), ([1.0, 99.0], False), ([0.0, 5.0], False), ([], False)],
 )
 def test_a_hundredfold_asks_for_a_logarithmic_axis(values, wide):
     assert spans_decades(np.array(values)) is wide
