@@ -48,9 +48,7 @@ class OverviewFigure(RunFigure):
             captions |= dict.fromkeys([frame.caption] if part.per_loss and frame.caption else [])
         if not panels:
             return None
-        panels += [replace(panels[0], traces=(), title="", y_label="")] * (
-            -len(panels) % _COLUMNS
-        )
+        panels += [replace(panels[0], traces=(), title="", y_label="")] * (-len(panels) % _COLUMNS)
         rows = [panels[i : i + _COLUMNS] for i in range(0, len(panels), _COLUMNS)]
         return Frame(
             rows=[""] * len(rows),
