@@ -93,7 +93,7 @@ class AgainstFigure(RunFigure):
     def _series(self, runs: Sequence[Run], cells: Cells, hue: Hue) -> Iterator[list[Run]]:
         """The runs of each line."""
         varying = hue.varying
-        rest = [k for k in varying.keys if k not in (self.key, SEED) and varying.leader(k) != self.key]
+        rest = [k for k in varying.telling() if k not in (self.key, SEED) and varying.leader(k) != self.key]
         found: dict[Hashable, list[Run]] = {}
         for run in runs:
             other = varying.identity(run, rest)

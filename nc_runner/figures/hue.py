@@ -61,7 +61,7 @@ class Hue:
         for run, cell in self.cell_of.items():
             cells.setdefault(cell, []).append(run)
         among = [self.varying.differing(members) for members in cells.values()]
-        telling = [name for name in self.varying.telling() if name != other]
+        telling = [name for name in self.varying.telling() if name != other and not self.varying.leader(name)]
         within = [name for name in telling if any(name in differing for differing in among)]
         self.keys = (self.varying.find(key),) if key else tuple(within) or (LOSS,)
         if len(self._identities(runs, self.keys)) > MOST_LABELS and len(self.keys) > 1:
@@ -120,7 +120,6 @@ class Hue:
         present = {self.group(run) for run in runs}
         shown = [group for key, group in self._groups.items() if key in present]
         if self.bar is None:
-            heading = "" if self.by_loss or len(self.keys) > 1 else f"{self.varying.heading(self.keys[0])} "
             for i, group in enumerate(shown):
                 styled = styles and not self.losses
                 line = (
@@ -128,7 +127,7 @@ class Hue:
                     if styled
                     else sample(group.colour, width=3.0)
                 )
-                yield LegendEntry(line, f"{'' if i else heading}{group.label}")
+                yield LegendEntry(line, f"{'' if i else self._heading}{group.label}")
         losses = [loss for loss in self.losses if any(self.cell_of[run][2] == loss for run in runs)]
         if styles and len(losses) > 1:
             for loss in losses:
@@ -137,8 +136,13 @@ class Hue:
     @property
     def facet_labels(self) -> list[str]:
         """What the columns stand for where each colour has some of its own."""
-        one = len(self.keys) == 1 and self.keys[0] not in _NAMES
-        return [f"{self.varying.heading(self.keys[0])} {label}" if one else label for label in self.labels]
+        return [f"{self._heading}{label}" for label in self.labels]
+
+    @property
+    def _heading(self) -> str:
+        """What stands before a label that does not say itself which setting it is of."""
+        alone = len(self.keys) == 1 and self.keys[0] not in _NAMES
+        return f"{self.varying.heading(self.keys[0])} " if alone else ""
 
     def shift(self, run: Run) -> float:
         """Where the dashes of a run's vertical lines begin: of two looks at one epoch both show."""
@@ -148,14 +152,10 @@ class Hue:
         """What tells lines of one colour apart, and what comes with a choice that is shown."""
         parts = [f"lines of one colour differ in {', '.join(self.unseen)}"] if self.unseen else []
         for choice in self._shown:
-            led = [name for name in self.varying.keys if self.varying.leader(name) == choice]
-            own = [
-                self.varying.heading(name)
-                for name in led
-                if name.partition(".")[0] != choice.partition(".")[0]
-            ]
-            if own:
-                parts.append(f"each {self.varying.heading(choice)} has its own {', '.join(own)}")
+            brought = [name for name in self.varying.telling() if self.varying.leader(name) == choice]
+            if brought:
+                own = ", ".join(map(self.varying.heading, brought))
+                parts.append(f"each {self.varying.heading(choice)} has its own {own}")
         return "; ".join(parts)
 
     def _group(self, run: Run) -> Hashable:

@@ -56,16 +56,17 @@ class Varying:
         return found
 
     def telling(self) -> list[str]:
-        """Those of the keys that no choice tells: not the ``lr`` and ``momentum`` of each optimizer."""
-        return [key for key in self.keys if self.leader(key) is None]
+        """Those of the keys that say more than the name of their group: not ``net.depth`` of ``resnet8``."""
+        return [key for key in self.keys if not any(self._follows(key, name) for name in _namesakes(key))]
 
     def leader(self, key: str) -> str | None:
-        """The choice whose value tells that of ``key``, such as ``net.name`` that of ``net.depth``."""
-        names = [f"{_top(key)}{ending}" for ending in (".name", TARGET)]
-        if key in names:
-            return None
-        choices = (name for name in self.keys if name.endswith(TARGET))
-        return next((name for name in (*names, *choices) if self._follows(key, name)), None)
+        """A choice of another group whose value tells that of ``key``: the optimizer, if each has one ``lr``.
+
+        None where there is none, and for what is a choice itself.
+        """
+        choices = [] if key.endswith(TARGET) else [name for name in self.keys if name.endswith(TARGET)]
+        others = (name for name in choices if _top(name) != _top(key))
+        return next((name for name in others if self._follows(key, name)), None)
 
     def heading(self, key: str) -> str:
         """A short name: ``weight_decay``; the last two words where another setting has the last one too."""
@@ -167,6 +168,12 @@ def texts(values: Mapping[Hashable, Any]) -> dict[Hashable, str]:
 
 def _top(key: str) -> str:
     return key.partition(".")[0]
+
+
+def _namesakes(key: str) -> list[str]:
+    """The keys by which the group of a setting is chosen."""
+    names = [f"{_top(key)}{ending}" for ending in (".name", TARGET)]
+    return [] if key in names else names
 
 
 def _spoken(key: str) -> str:
