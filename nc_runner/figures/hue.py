@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.typing import ColorType
 
@@ -16,9 +17,11 @@ from nc_runner.figures.style import (
     GREY,
     LINE_STYLES,
     data_set_name,
+    data_set_order,
     loss_name,
     loss_order,
     network_name,
+    network_order,
     shortened,
 )
 from nc_runner.figures.traces import sample
@@ -29,6 +32,9 @@ LOSS, NETWORK, DATA, SEED = "loss.name", "net.name", "data.name", "seed"
 MOST_LABELS = 8  # more colours are hard to distinguish: then a scale for a number, or fewer settings
 _STYLES = ("solid", "dashed", "dashdot", "dotted")
 _NAMES: dict[str, Callable[[str], str]] = {LOSS: loss_name, NETWORK: network_name, DATA: data_set_name}
+_ORDERS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    LOSS: loss_order, NETWORK: network_order, DATA: data_set_order
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -192,10 +198,9 @@ class Hue:
         text, name = self.varying.text(run, self.keys[0]), _NAMES.get(self.keys[0])
         return name(text) if name else text
 
-    def _order(self, run: Run) -> tuple[tuple[bool, float, str], ...]:
-        """Numbers by size, then text; null, such as a layer that is not there, first."""
-        values = [self.varying.value(run, key) for key in self.keys]
-        return tuple(sort_key(value) for value in values)
+    def _order(self, run: Run) -> tuple[tuple[Any, ...], ...]:
+        """Names as in tables; numbers by size, then text; null, such as a layer that is not there, first."""
+        return tuple(_ORDERS.get(key, sort_key)(self.varying.value(run, key)) for key in self.keys)
 
 
 def _places(numbers: Sequence[float]) -> Sequence[float]:

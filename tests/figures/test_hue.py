@@ -104,7 +104,7 @@ def test_networks_share_a_panel_where_colours_stand_for_them(tmp_path):
     figure = figure_of("nc1", runs, hue="net")
     (axes,) = figure.axes
     assert len(curves(axes)) == 2
-    assert legend_words(figure)[:2] == ["ResNet8", "VGG11"]
+    assert legend_words(figure)[:2] == ["VGG11", "ResNet8"]
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
