@@ -76,7 +76,7 @@ def _off_the_path(columns: Columns, start: int | None, thresholds: Thresholds) -
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
+    return f"{100 * share:.3g} %" if share < 1 else f"{100 * share:.0f} %"
 
 
 def _fall(columns: Columns, column: str) -> str:
