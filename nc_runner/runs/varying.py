@@ -14,6 +14,7 @@ from nc_runner.runs.groups import ABSENT, NOTHING, TARGET, Cell, GroupReader, Pa
 from nc_runner.runs.reader import Record
 from nc_runner.runs.settings import passive_settings
 
+_WITH_GROUP = ("decay", "imbalance")  # the words of these groups, such as norm and ratio, say too little
 # What every run has; tables have columns of their own for these.
 CELL = {"loss.name": "loss", "net.name": "net", "data.name": "data", "seed": "seed"}
 
@@ -69,12 +70,15 @@ class Varying:
         return next((name for name in others if self._follows(key, name)), None)
 
     def heading(self, key: str) -> str:
-        """A short name: ``weight_decay``; the last two words where another setting has the last one too."""
+        """A short name: ``weight_decay``; more words where the last one is another setting's too, or says too
+        little: ``decay.norm``.
+        """
         if not self._headings:
             keys = dict.fromkeys((*self._all_keys(), *known_settings()))
             every = {_spoken(key) for key in keys}
             for name in keys:
-                short = (end for end in _endings(_spoken(name)) if sum(_ends(o, end) for o in every) == 1)
+                said = (end for end in _endings(_spoken(name)) if _says_enough(end, name))
+                short = (end for end in said if sum(_ends(other, end) for other in every) == 1)
                 self._headings[name] = next(short, name)
         return self._headings.get(key, key)
 
@@ -185,6 +189,10 @@ def _endings(key: str) -> Iterator[str]:
     parts = key.split(".")
     for count in range(1, len(parts) + 1):
         yield ".".join(parts[-count:])
+
+
+def _says_enough(ending: str, key: str) -> bool:
+    return "." in ending or f".{key}".split(".")[-2] not in _WITH_GROUP
 
 
 def _ends(key: str, ending: str) -> bool:

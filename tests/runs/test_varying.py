@@ -42,8 +42,8 @@ def test_what_cannot_change_numbers_does_not_count():
 
 def test_a_short_name_is_unique_among_all_settings():
     varying = Varying([record(), record(decay__norm=0.0, data__augment="standard")])
-    assert [varying.heading(key) for key in varying.keys] == ["norm", "augment"]
-    assert varying.heading("data.imbalance.ratio") == "ratio"
+    assert [varying.heading(key) for key in varying.keys] == ["decay.norm", "augment"]
+    assert varying.heading("data.imbalance.ratio") == "imbalance.ratio"
     assert varying.heading("analysis.batch_size") == "analysis.batch_size"
 
 
