@@ -83,6 +83,12 @@ class _Output:
                         complain(PROGRAM, f"the figure {name} is left out: no run has values for it")
                 if flow_runs:
                     files += draw_flows(flow_runs, chosen.only, writer)
+                made = [job.name for job in planned.jobs] if planned else []
+                made += [file.stem for file in files]
+                for name in chosen.only:
+                    if not any(other.startswith(name) for other in made):
+                        against = f" against {chosen.x}" if chosen.x else ""
+                        complain(PROGRAM, f"the figure {name} is left out: no run has values for it{against}")
                 if pictures:
                     from nc_runner.figures.report import Content, write_report
 
@@ -158,11 +164,14 @@ def _print_tables(runs: Sequence[Run], judgements: Sequence[Judgement]) -> None:
 
 
 def _print_words(runs: Sequence[Run], thresholds: Thresholds) -> None:
+    from nc_runner.figures.report_runs import run_name
     from nc_runner.figures.words import in_words
+    from nc_runner.runs.varying import Varying
 
+    varying = Varying(runs)
     width = min(100, shutil.get_terminal_size().columns)
     for run in runs:
-        title, *lines = in_words(run, thresholds)
+        title, *lines = in_words(run, thresholds, run_name(run, varying) if len(runs) > 1 else "")
         print(title)
         for line in lines:
             print(textwrap.fill(line, width, initial_indent="  - ", subsequent_indent="    "))

@@ -113,6 +113,11 @@ def _add_figures(result: argparse.ArgumentParser) -> None:
 
 def check(chosen: argparse.Namespace) -> None:
     """Raises ConfigError where two arguments contradict each other."""
+    for option in ("hue", "x", "style", "only"):
+        given = getattr(chosen, option)
+        texts = [given] if isinstance(given, str) else given or ()
+        if any(not text.strip(" ,") for text in texts):
+            raise ConfigError(f"--{option} is empty: give a value, or leave it out")
     over_runs = "--x" if chosen.x else "--xy" if chosen.xy else None
     if chosen.x and chosen.xy:
         raise ConfigError("--x and --xy are two kinds of figures: give one of them")

@@ -17,7 +17,7 @@ from nc_runner.figures.number_line import NumberLine
 from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale, log_scale, tick_scale
 from nc_runner.figures.style import GREY, loss_name, shortened
 from nc_runner.figures.summary import summarise, terminal_phase_start
-from nc_runner.figures.traces import Trace, fitting_scale, sample
+from nc_runner.figures.traces import Trace, band_sample, fitting_scale, sample
 from nc_runner.runs.reader import Run
 from nc_runner.runs.record import COMPLETE
 from nc_runner.runs.varying import is_number, sort_key
@@ -71,6 +71,10 @@ class AgainstFigure(RunFigure):
         lines = [trace for mine in traces.values() for trace in mine]
         if not lines:
             return None
+        valued = [run for run in done if self._has_value(run)]
+        legend = list(self.source.legend(valued, hue))
+        if any(trace.low is not None for trace in lines):
+            legend.append(LegendEntry(band_sample(), "median and range of seeds"))
         columns = range(len(cells.columns))
         sharing = [done if self.source.y_shared == "all" else cells.of_data_set(j) for j in columns]
         shared = [[trace for run in mine for trace in traces[run]] for mine in sharing]
@@ -85,10 +89,14 @@ class AgainstFigure(RunFigure):
             title=title,
             x_label=axis.name,
             y_label=self.y_label,
-            legend=list(self.source.legend(done, hue)),
-            caption=joined(self.source.caption(done), hue.caption(), _unfinished(runs, done)),
+            legend=legend,
+            caption=joined(self.source.caption(done), hue.caption(), _unfinished(runs, valued)),
             bar=None if self.source.per_loss else hue.bar,
         )
+
+    def _has_value(self, run: Run) -> bool:
+        found = self.source.values(run)[1].values()
+        return any(not math.isnan(_drawn(value_at(run, values, self.at), self.log)) for values in found)
 
     def _series(self, runs: Sequence[Run], cells: Cells, hue: Hue) -> Iterator[list[Run]]:
         """The runs of each line."""
@@ -247,4 +255,5 @@ def _loss_markers(markers: dict[str, str]) -> Iterator[LegendEntry]:
 
 def _unfinished(runs: Sequence[Run], drawn: Sequence[Run]) -> str:
     count = len(runs) - len(drawn)
-    return f"{count} of {len(runs)} runs have no such value: not finished, or not a number" if count else ""
+    have = "has" if count == 1 else "have"
+    return f"{count} of {len(runs)} runs {have} no such value: not finished, or not a number" if count else ""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
-from matplotlib.patches import Patch
 from matplotlib.typing import ColorType, LineStyleType
 
 from nc_runner.figures.base import Cells, Curve, RunFigure, View
@@ -19,7 +18,15 @@ from nc_runner.figures.scales import FloatArray, Scale, drawable, linear_scale, 
 from nc_runner.figures.seeds import SeedGroup, members
 from nc_runner.figures.style import GREY, LINE_STYLES, TERMINAL_PHASE_DASHES
 from nc_runner.figures.summary import TERMINAL_ACCURACY
-from nc_runner.figures.traces import BAND_ALPHA, Trace, end_sample, fitting_scale, sample, thinness
+from nc_runner.figures.traces import (
+    BAND_ALPHA,
+    Trace,
+    band_sample,
+    end_sample,
+    fitting_scale,
+    sample,
+    thinness,
+)
 from nc_runner.runs.reader import Run
 from nc_runner.runs.record import DIVERGED, FAILED, INTERRUPTED, RUNNING
 
@@ -113,7 +120,7 @@ class EpochFigure(RunFigure):
                 style=pen.style,
                 width=pen.width * width,
                 alpha=pen.alpha * alpha,
-                end=_END_MARKERS.get(run.state, lone) if marked else "",
+                end=_END_MARKERS.get(run.state, lone) if marked else lone,
                 low=values.min(axis=0) if banded else None,
                 high=values.max(axis=0) if banded else None,
             )
@@ -182,7 +189,7 @@ class EpochFigure(RunFigure):
         counts = sorted({len(run.members) for run in runs if isinstance(run, SeedGroup)})
         if counts:
             seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-            band = Patch(facecolor=GREY, alpha=0.0 if self.many_lines else BAND_ALPHA, linewidth=0.0)
+            band = band_sample(0.0 if self.many_lines else BAND_ALPHA)
             yield LegendEntry(band, f"median{' and range' * (not self.many_lines)} of {seeds} seeds")
         markers = {_END_MARKERS.get(run.state) for run in runs}
         for marker, words in _MARKER_WORDS.items():

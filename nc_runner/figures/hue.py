@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.colors import to_hex
 from matplotlib.typing import ColorType
 
 from nc_runner.figures.colour_bar import ColourBar
@@ -75,11 +76,11 @@ class Hue:
         losses = sorted({loss for _, _, loss in cells}, key=loss_order)
         self.by_loss = self.keys == (LOSS,)
         self.losses = () if self.by_loss or len(losses) == 1 else tuple(losses)
-        # what tells lines of one colour apart, and is said below the figure
-        self.unseen = [self.varying.heading(name) for name in within if name not in self.keys]
+        self._within = within
         self._shown = tuple(filter(None, (*self.keys, other)))
         self._loss_looks = loss_looks(losses)
         self._of_run = {run: self._group(run) for run in runs}
+        self.unseen = self._unseen(runs)
         self._groups = dict(self._made(runs))
         self._places = {key: place for place, key in enumerate(self._groups)}
 
@@ -167,6 +168,15 @@ class Hue:
     def _group(self, run: Run) -> Hashable:
         return self.cell_of[run][2] if self.by_loss else self.varying.identity(run, self.keys)
 
+    def _unseen(self, runs: Sequence[Run]) -> list[str]:
+        """What tells lines of one colour in one panel apart: it is said below the figure."""
+        alike: dict[Hashable, list[Run]] = {}
+        for run in runs:
+            alike.setdefault((self._of_run[run], self.cell_of[run]), []).append(run)
+        names = [name for name in self._within if name not in self.keys]
+        among = [self.varying.differing(members, names) for members in alike.values()] if names else []
+        return [self.varying.heading(name) for name in names if any(name in found for found in among)]
+
     def _identities(self, runs: Sequence[Run], keys: Sequence[str]) -> set[Hashable]:
         return {self.varying.identity(run, keys) for run in runs}
 
@@ -186,11 +196,12 @@ class Hue:
         numbers = [value for value in values if is_number(value)]
         places = _places(numbers) if len(self.keys) == 1 and len(numbers) == len(values) else None
         colours = palette(len(found))
+        different = len(set(map(to_hex, colours)))
         for i, ((key, _), label) in enumerate(zip(found, labels, strict=True)):
             if places is not None:
                 yield key, _Group(label, values[i], ordered_colour(places[i]), "solid")
             else:
-                yield key, _Group(label, values[i], colours[i], _STYLES[i % len(_STYLES)])
+                yield key, _Group(label, values[i], colours[i], _STYLES[(i + i // different) % len(_STYLES)])
 
     def _label(self, run: Run) -> str:
         if len(self.keys) > 1:

@@ -26,6 +26,7 @@ _NUMBERS = {
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "[": "{[}",  # after the end of a line it would be a length
 }  # fmt: skip
 
 

@@ -24,12 +24,12 @@ def length_of(text: str, size: float) -> float:
 
 
 def fitting(text: str, room: float, size: float) -> tuple[str, float]:
-    """``text`` in a size, at most ``size``, in which it is about ``room`` inches long; cut where none is."""
+    """``text`` in a size, at most ``size``, in which it is about ``room`` inches long; or else in lines."""
     fits = room * 72 / (_LETTER * max(len(text), 1))
     if fits >= min(size, LEAST_SIZE):
         return text, min(size, max(fits, LEAST_SIZE))
     letters = max(4, int(room * 72 / (_LETTER * LEAST_SIZE)))
-    return f"{text[: letters - 1]}…" if len(text) > letters else text, min(size, LEAST_SIZE)
+    return textwrap.fill(text, letters), min(size, LEAST_SIZE)
 
 
 def wrapped(text: str, room: float, size: float) -> str:

@@ -11,6 +11,7 @@ from nc_runner.figures.style import cell_name
 from nc_runner.figures.summary import by_cell
 from nc_runner.runs.reader import Run
 from nc_runner.runs.record import COMPLETE
+from nc_runner.runs.varying import Varying
 
 ALL, BEST_TEST, LAST = "all", "best-test", "last"
 RULES = (ALL, BEST_TEST, LAST)
@@ -38,7 +39,7 @@ def select(runs: Sequence[Run], rule: str) -> tuple[list[Run], list[str]]:
         best, about = _best(members)
         absent = sorted(rates - {_lr(run) for run in members})
         if absent and best:
-            about.append(f"only tried in other cells: lr {_listed(absent)}")
+            about.append(f"only tried in other cells: lr {_listed(f'{rate:.4g}' for rate in absent)}")
         selected += best
         remarks += [f"{cell_name(cell)}: {remark}" for remark in about]
     return selected, remarks
@@ -59,6 +60,7 @@ def _best(members: Sequence[Run]) -> tuple[list[Run], list[str]]:
             variants.setdefault(run.variant, []).append(run)
     if not variants:
         return [], [*remarks, "no run is selected"]
+    varying = Varying([run for runs in variants.values() for run in runs])
     settings = sorted(variants.values(), key=lambda runs: _lr(runs[0]))
     scores = [median(_test_accuracy(run) for run in runs) for runs in settings]
     best = max(scores)
@@ -67,10 +69,10 @@ def _best(members: Sequence[Run]) -> tuple[list[Run], list[str]]:
     if len(seeds) > 1:
         remarks.append(f"its settings have {min(seeds)} to {max(seeds)} finished seeds")
     if len(winners) > 1:
-        tied = _listed(_lr(runs[0]) for runs in winners)
-        remarks.append(f"a tie at {100 * best:.2f} % between lr {tied}")
-    rate = _lr(winners[0][0])
-    remarks.append(f"lr {rate:.4g} of {len(settings)} is selected: test {100 * best:.2f} %")
+        tied = _listed((_name(runs[0], varying) for runs in winners), "; ")
+        remarks.append(f"a tie at {100 * best:.2f} % between {tied}")
+    which = f"{_name(winners[0][0], varying)} of {len(settings)}"
+    remarks.append(f"{which} is selected: test {100 * best:.2f} %")
     return winners[0], remarks
 
 
@@ -91,6 +93,11 @@ def _lr(run: Run) -> float:
     return math.inf if run.lr is None else run.lr
 
 
-def _listed(rates: Iterable[float]) -> str:
-    shown = [f"{rate:.4g}" for rate in rates]
-    return ", ".join(shown) if len(shown) <= 6 else f"{', '.join(shown[:5])} and {len(shown) - 5} more"
+def _name(run: Run, varying: Varying) -> str:
+    """What tells the settings of a cell apart, such as "lr 0.1, weight_decay 0.0005"."""
+    return varying.label(run, varying.telling()) or f"lr {_lr(run):.4g}"
+
+
+def _listed(names: Iterable[str], between: str = ", ") -> str:
+    shown = list(names)
+    return between.join(shown if len(shown) <= 6 else [*shown[:5], f"and {len(shown) - 5} more"])

@@ -29,8 +29,7 @@ def single_figure(
     **chosen: Any,
 ) -> Figure:
     """See :func:`nc_runner.figures.plot`."""
-    if axes is not None and style is not None:
-        raise ConfigError("style is for figures that are made here: give style, or axes of your own")
+    _check(figure, axes, epochs=epochs, style=style, **chosen)
     if epochs is not None:
         chosen |= {"first": epochs[0], "last": epochs[1]}
     if isinstance(figure, str):
@@ -61,8 +60,45 @@ def single_figure(
         return axes.get_figure(root=True)  # type: ignore[return-value]
 
 
+def _check(figure: object, axes: object, **given: Any) -> None:
+    """Raises ConfigError for what is no choice, and for choices that contradict each other."""
+    from matplotlib.axes import Axes
+
+    columns = isinstance(figure, (tuple, list))
+    if not (isinstance(figure, str) or (columns and _are(str, figure, 2))):
+        raise ConfigError(f"{figure!r} is no figure\ngive a name such as 'nc1', or two columns")
+    for key in ("hue", "x", "style"):
+        if given[key] is not None and not isinstance(given[key], str):
+            raise ConfigError(f"{key}={given[key]!r} is not valid: {key} must be a text or None")
+    epochs, over_runs = given["epochs"], "x" if given["x"] is not None else "two columns" if columns else ""
+    if epochs is not None and not _are((int, float), epochs, 2):
+        raise ConfigError(f"epochs={epochs!r} is not valid: give the first and the last, as in (1, 50)")
+    if axes is not None and not isinstance(axes, Axes):
+        raise ConfigError("axes takes one Axes of matplotlib's, as plt.subplots() makes it")
+    if axes is not None and given["style"] is not None:
+        raise ConfigError("style is for figures that are made here: give style, or axes of your own")
+    if given["x"] is not None and columns:
+        raise ConfigError("x and two columns are two kinds of figures: give one of them")
+    if given["at"] != "end" and not over_runs:
+        raise ConfigError("at says which value is drawn with x, or of two columns: give one of these too")
+    if over_runs and (epochs is not None or given["log_x"]):
+        raise ConfigError(
+            f"epochs and log_x are for figures against the epoch: leave them out with {over_runs}"
+        )
+
+
+def _are(kind: type | tuple[type, ...], values: Any, count: int) -> bool:
+    is_list = isinstance(values, (tuple, list)) and len(values) == count
+    return is_list and all(isinstance(value, kind) for value in values)
+
+
 def _runs(given: Any) -> list[Run]:
-    sources = [given] if isinstance(given, (str, os.PathLike, Run)) else list(given)
+    try:
+        sources = [given] if isinstance(given, (str, os.PathLike, Run)) else list(given)
+    except TypeError:
+        raise ConfigError(f"{given!r} is no run\ngive folders, or runs that were read") from None
+    if not sources:
+        raise RunFolderError("no run is given")
     runs = [source for source in sources if isinstance(source, Run)]
     paths = [Path(source) for source in sources if not isinstance(source, Run)]
     runs += readable(find_runs(paths), stacklevel=5)

@@ -10,10 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
-from matplotlib.patches import Polygon
+from matplotlib.patches import Patch, Polygon
 from matplotlib.typing import ColorType, LineStyleType
 
 from nc_runner.figures.scales import FloatArray, Scale, linear_scale, log_scale
+from nc_runner.figures.style import GREY
 
 BAND_ALPHA = 0.22
 _TOGETHER_FROM = 12  # lines of one look
@@ -112,6 +113,11 @@ def sample(
 ) -> Line2D:
     """A line without data, as in a legend."""
     return Line2D([], [], color=colour, linestyle=style, linewidth=width * thickness(), alpha=alpha)
+
+
+def band_sample(alpha: float = BAND_ALPHA) -> Patch:
+    """An area as in a legend."""
+    return Patch(facecolor=GREY, alpha=alpha, linewidth=0.0)
 
 
 def end_sample(marker: str, colour: ColorType) -> Line2D:

@@ -24,11 +24,12 @@ _COLLAPSES = (
 )
 
 
-def in_words(run: Run, thresholds: Thresholds | None = None) -> list[str]:
+def in_words(run: Run, thresholds: Thresholds | None = None, name: str = "") -> list[str]:
     """The lines about one run; the first names it, and is alone where no epoch of training is measured."""
     columns = columns_of(run.rows)
     trained = columns["epoch"] >= 1
-    title = f"{cell_name(run.cell)}, lr {run.lr:g}, seed {run.seed}" if run.lr else cell_name(run.cell)
+    told = f"{cell_name(run.cell)}, lr {run.lr:g}, seed {run.seed}" if run.lr else cell_name(run.cell)
+    title = name or told
     if not trained.any():
         return [f"{title}: no epoch of training is measured yet"]
     columns = {name: values[trained] for name, values in columns.items()}
@@ -42,7 +43,8 @@ def _lines(run: Run, columns: Columns, thresholds: Thresholds) -> Iterator[str]:
         reached = 100 * columns["train_accuracy"].max()
         yield (
             f"the terminal phase, from {100 * TERMINAL_ACCURACY:.1f} % train accuracy on, is not reached: "
-            f"{reached:.1f} % in {last} epochs. The paper's claims are about that phase; train longer"
+            f"{reached:.1f} % in {last} epoch{'s' * (last != 1)}. "
+            "The paper's claims are about that phase; train longer"
         )
     else:
         yield (
@@ -76,13 +78,14 @@ def _off_the_path(columns: Columns, start: int | None, thresholds: Thresholds) -
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %" if share < 1 else f"{100 * share:.0f} %"
+    return f"{100 * share:.0f} %" if 1 <= share < 100 else f"{100 * share:.3g} %"
 
 
 def _fall(columns: Columns, column: str) -> str:
-    """Such as "falls 82-fold, from 1.2 to 0.0146"; empty where there is no number."""
+    """Such as "falls 82-fold, from 1.2 to 0.0146"; empty where there are no two numbers."""
     first, last = columns[column][0], columns[column][-1]
-    if not (math.isfinite(first) and math.isfinite(last) and first > 0 and last > 0):
+    positive = math.isfinite(first) and math.isfinite(last) and first > 0 and last > 0
+    if len(columns[column]) < 2 or not positive:
         return ""
     if last >= first:
         return f"rises, from {first:.3g} to {last:.3g}: this is not what the paper says"

@@ -36,7 +36,16 @@ def test_only_finished_runs_count_and_the_caption_says_so(tmp_path):
     runs[3].content["state"] = "diverged"
     figure = figure_of("nc1_against_weight_decay", runs, x="weight_decay")
     assert len(curves(figure.axes[0])[0].get_xdata()) == 3
-    assert any("1 of 4 runs have no such value" in words for words in written(figure))
+    assert any("1 of 4 runs has no such value" in words for words in written(figure))
+
+
+def test_runs_without_the_value_are_counted_and_leave_the_legend(tmp_path):
+    runs = sweep(tmp_path, [1e-4, 1e-3], losses=("mse", "ce"), seeds=2)
+    for run in runs:
+        run.rows["train_accuracy"] = 0.5 if run.cell[2] == "mse" else 1.0
+    figure = figure_of("nc1_against_weight_decay", runs, x="weight_decay", at="phase")
+    assert any("4 of 8 runs have no such value" in words for words in written(figure))
+    assert legend_words(figure) == ["CE", "median and range of seeds"]
 
 
 def test_losses_have_lines_of_their_own(tmp_path):

@@ -5,7 +5,7 @@ import sys
 
 import matplotlib
 import pytest
-from helpers.drawn import curves, figure_of, legend_words, names_of, read, sweep, texts, written
+from helpers.drawn import curves, figure_of, legend_words, markers, names_of, read, sweep, texts, written
 from helpers.synthetic import write_run
 from matplotlib.figure import Figure
 
@@ -22,6 +22,55 @@ def test_only_the_named_figures_are_drawn_and_an_unknown_name_is_an_error(tmp_pa
     assert names_of(runs, only=("nc1", "errors")) == ["errors", "nc1"]
     with pytest.raises(ConfigError, match=r"no figure nc11.*did you mean nc1"):
         names_of(runs, only=("nc11",))
+
+
+def test_a_single_measured_epoch_shows_every_singular_value(tmp_path):
+    figure = figure_of("snr_spectrum", read(write_run(tmp_path, epochs=1)))
+    assert len(markers(figure.axes[0])) == 9
+
+
+@pytest.mark.parametrize(
+    ("figure", "chosen", "message"),
+    [
+        ("nc1", {"at": "max"}, "at says which value"),
+        ("nc1", {"x": "lr", "epochs": (1, 5)}, "leave them out with x"),
+        ("nc1", {"x": "lr", "log_x": True}, "leave them out with x"),
+        (("nc1", "test_accuracy"), {"x": "lr"}, "two kinds of figures"),
+        (("nc1", "a", "b"), {}, "is no figure"),
+        (None, {}, "is no figure"),
+        ("nc1", {"epochs": (1, 2, 3)}, "give the first and the last"),
+        ("nc1", {"epochs": "1:5"}, "give the first and the last"),
+        ("nc1", {"hue": 3}, "hue must be a text or None"),
+        ("nc1", {"axes": "here"}, "axes takes one Axes"),
+    ],
+)
+def test_choices_in_python_that_mean_nothing_are_errors(tmp_path, figure, chosen, message):
+    with pytest.raises(ConfigError, match=message):
+        nc_runner.figures.plot(write_run(tmp_path, epochs=3), figure, **chosen)
+
+
+def test_what_is_no_run_is_an_error():
+    with pytest.raises(ConfigError, match="3 is no run"):
+        nc_runner.figures.plot(3, "nc1")
+    with pytest.raises(RunFolderError, match="no run is given"):
+        nc_runner.figures.plot([], "nc1")
+
+
+@pytest.mark.parametrize("option", ["--hue", "--style", "--only", "--x"])
+def test_an_empty_choice_is_an_error(tmp_path, capsys, option):
+    write_run(tmp_path, epochs=2)
+    assert plot.main([str(tmp_path), option, ""]) == 2
+    assert f"{option} is empty" in capsys.readouterr().err
+
+
+def test_named_figures_that_cannot_be_drawn_are_named(tmp_path, capsys):
+    write_run(tmp_path, epochs=2)
+    assert plot.main([str(tmp_path), "--only", "nc1,layers_nc1"]) == 0
+    assert "the figure layers_nc1 is left out" in capsys.readouterr().err
+    assert plot.main([str(tmp_path), "--only", "nc1,snr_spectrum", "--x", "lr"]) == 0
+    err = capsys.readouterr().err
+    assert "the figure snr_spectrum is left out: no run has values for it against lr" in err
+    assert "nc1 is left out" not in err
 
 
 def test_epochs_are_cut_and_may_have_a_log_axis(tmp_path):
@@ -159,11 +208,11 @@ def test_epochs_that_are_no_range_are_refused(tmp_path, capsys, text):
 
 def test_the_latex_table_has_what_varies_and_special_letters_as_text(tmp_path):
     runs = sweep(tmp_path, [1e-4, 1e-3])
-    runs[0].settings["weight_decay"] = "50% & $\\x_1^2${#}~"
+    runs[0].settings["weight_decay"] = "[50% & $\\x_1^2${#}~"
     table = latex_table(runs)
     assert r"weight\_decay" in table
     assert (
-        r"50\% \& \$\textbackslash{}\textbackslash{}x\_1\textasciicircum{}2\$\{\#\}\textasciitilde{}" in table
+        r"{[}50\% \& \$\textbackslash{}\textbackslash{}x\_1\textasciicircum{}2\$\{\#\}\textasciitilde{}" in table
     )
     assert table.count(r"\\") == 3
     assert plot.main([str(tmp_path), "--latex", "--only", "nc1", "--format", "png"]) == 0

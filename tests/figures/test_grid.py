@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.lines import Line2D
 
 from nc_runner.figures.grid import Frame, LegendEntry, Panel
+from nc_runner.figures.letters import fitting
 from nc_runner.figures.scales import drawable, linear_scale, log_scale
 from nc_runner.figures.sheets import drawing, read_sheet
 from nc_runner.figures.traces import Trace
@@ -198,6 +199,13 @@ def test_a_panel_with_nothing_but_its_background_is_shaded():
         True,
         False,
     ]
+
+
+def test_titles_that_are_too_long_are_wrapped_and_stay_different():
+    names = [f"imbalance.ratio 2, imbalance.minority_classes {count}" for count in (2, 5)]
+    found = [fitting(name, 1.5, 8.0)[0] for name in names]
+    assert [" ".join(text.split()) for text in found] == names
+    assert all("\n" in text for text in found)
 
 
 def test_titles_of_panels_that_have_their_own_are_of_one_size():

@@ -36,6 +36,24 @@ def test_what_comes_with_an_optimizer_is_said_once_below_the_figure(tmp_path):
     assert not any(said in words for words in written(figure_of("nc1", runs)))
 
 
+def test_many_words_have_looks_that_all_differ(tmp_path):
+    runs = sweep(tmp_path, [float(i) for i in range(1, 13)])
+    for i, run in enumerate(runs):
+        run.settings["weight_decay"] = f"word{i}"
+    with drawing():
+        hue = Hue(runs)
+        assert len({hue.look(run) for run in runs}) == 12
+
+
+def test_lines_are_said_to_differ_only_where_some_share_a_colour(tmp_path):
+    runs = sweep(tmp_path, [1e-4, 1e-3, 1e-2])
+    for run, lr in zip(runs, (0.1, 0.1, 0.2), strict=True):
+        run.settings["lr"] = lr
+    with drawing():
+        assert Hue(runs, "weight_decay").caption() == ""
+        assert Hue(runs, "lr").caption() == "lines of one colour differ in weight_decay"
+
+
 def test_where_nothing_differs_but_the_seed_colours_stand_for_the_loss(tmp_path):
     runs = sweep(tmp_path, [1e-4], losses=("mse", "ce"), seeds=2)
     with drawing():

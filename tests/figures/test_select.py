@@ -46,11 +46,19 @@ def test_seeds_count_by_their_median_and_stay_together(tmp_path):
     assert "ResNet8 on Digits, MSE: its settings have 2 to 3 finished seeds" in words
 
 
+def test_what_is_selected_is_named_by_all_that_varies(tmp_path):
+    runs = [run(tmp_path / str(i), accuracy, lr=0.1) for i, accuracy in enumerate((0.7, 0.8))]
+    runs[1].settings["weight_decay"] = 0.01
+    assert select(runs, "best-test")[1] == [
+        "ResNet8 on Digits, MSE: weight_decay 0.01 of 2 is selected: test 80.00 %"
+    ]
+
+
 def test_ties_go_to_the_smaller_rate_and_are_remarked(tmp_path):
     runs = [run(tmp_path, 0.8, lr=0.4), run(tmp_path, 0.8, lr=0.2), run(tmp_path, 0.1, lr=0.1)]
     chosen, remarks = select(runs, "best-test")
     assert chosen == [runs[1]]
-    assert "ResNet8 on Digits, MSE: a tie at 80.00 % between lr 0.2, 0.4" in remarks
+    assert "ResNet8 on Digits, MSE: a tie at 80.00 % between lr 0.2; lr 0.4" in remarks
 
 
 def test_runs_that_did_not_finish_and_rates_that_were_not_tried_are_remarked(tmp_path):

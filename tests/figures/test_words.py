@@ -14,6 +14,21 @@ def words_of(root, thresholds=None, **options):
     return in_words(read_run(write_run(root, epochs=10, **options)), thresholds)
 
 
+def test_one_epoch_is_compared_with_nothing(tmp_path):
+    words = in_words(read_run(write_run(tmp_path, epochs=1, change={"train_accuracy": 0.5})))
+    assert not any("rises" in line or "falls" in line for line in words)
+    assert "in 1 epoch." in words[1]
+
+
+def test_runs_are_named_by_what_varies(tmp_path, capsys):
+    for seed in (0, 1):
+        write_run(tmp_path, epochs=2, seed=seed)
+    assert plot.main([str(tmp_path), "--in-words", "--only", "nc1"]) == 0
+    printed = capsys.readouterr().out
+    assert "seed 0, in words:" in printed
+    assert "seed 1, in words:" in printed
+
+
 def line(words, begin):
     (found,) = [line for line in words if line.startswith(begin)]
     return found
