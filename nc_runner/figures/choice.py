@@ -198,6 +198,8 @@ def _scatter(columns: tuple[str, str], at: str, runs: Sequence[Run]) -> ScatterF
 
 def _axis(column: str, at: str, runs: Sequence[Run]) -> tuple[Curve, str, bool]:
     """How a column is drawn as an axis: as in its own figure where it has one; whether with a log scale."""
+    if column == "lr":  # not the setting: a schedule has changed it
+        return Curve(column), "lr of the epoch", True
     if column.endswith("_accuracy"):
         return Curve(column, factor=100.0), f"{column.replace('_', ' ')} (%)", False
     for figure in (*CATALOGUE, *wider_figures(runs)):

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
-from matplotlib.figure import SubFigure
+from matplotlib.figure import Figure, SubFigure
 
 from nc_runner.figures.letters import points_of
 from nc_runner.figures.looks import ordered_colour
@@ -26,7 +26,7 @@ class ColourBar:
     scale: Scale
 
 
-def draw_bar(figure: SubFigure, axes: Sequence[Axes], bar: ColourBar) -> None:
+def draw_bar(figure: Figure | SubFigure, axes: Sequence[Axes], bar: ColourBar) -> None:
     """The scale of colours below all panels."""
     colours = ListedColormap([ordered_colour(place) for place in np.linspace(0.0, 1.0, 128)])
     norm = (LogNorm if bar.scale.log else Normalize)(bar.low, bar.high)

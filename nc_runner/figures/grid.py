@@ -125,7 +125,7 @@ class Frame:
         return figure
 
     def draw_into(self, axes: Axes) -> None:
-        """Draw the only panel into ``axes`` that somebody else made, with labels and legend.
+        """Draw the only panel into ``axes`` that somebody else made, with legend and scale of colours.
 
         Raises ValueError where there are several panels.
         """
@@ -140,7 +140,10 @@ class Frame:
         _draw_traces(axes, panel)
         size = max(LEAST_SIZE, points_of("legend.fontsize") - 0.5)
         look = {"framealpha": 0.75, "edgecolor": "none", "handlelength": 1.8, "labelspacing": 0.2}
-        _legend(axes, self.legend, fontsize=size, borderpad=0.2, **look)
+        if self.legend:
+            _legend(axes, self.legend, fontsize=size, borderpad=0.2, **look)
+        if self.bar is not None and axes.figure is not None:
+            draw_bar(axes.figure, [axes], self.bar)
 
     def _size(self) -> tuple[float, float, float]:
         """Width of the figure, width and height of a panel, in inches.

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 CLAIMS_FILE = "claims.csv"
 HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inconclusive"
 VERDICTS = (HOLDS, FAILS, INCONCLUSIVE)
+_ROUNDING = 1e-6  # a measure that never moves, below this, is 0 by construction
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,10 @@ def _fall(values: Values, seeds: tuple[int, float] | None) -> Finding:
         count, width = seeds
         where = "inside" if last - first <= width else "outside"
         reason += f", a rise {where} the range of {count} seeds ({width:.2g})"
+    if first == last < _ROUNDING:
+        return _none("it is 0 from the start")  # as of a fixed simplex ETF
     if first == 0:
-        return _none("it is 0 from the start") if last == 0 else (FAILS, math.inf, reason)
+        return FAILS, math.inf, reason
     return _verdict(last < first), last / first, reason
 
 

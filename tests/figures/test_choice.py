@@ -73,6 +73,21 @@ def test_named_figures_that_cannot_be_drawn_are_named(tmp_path, capsys):
     assert "nc1 is left out" not in err
 
 
+def test_axes_of_ones_own_have_the_scale_of_colours_too(tmp_path):
+    runs = sweep(tmp_path, [i * 1e-4 for i in range(1, 12)])
+    figure = Figure()
+    axes = figure.add_subplot()
+    assert nc_runner.figures.plot(runs, "nc1", axes=axes) is figure
+    (bar,) = (other for other in figure.axes if other is not axes)
+    assert bar.get_title() == "weight_decay"
+
+
+def test_the_learning_rate_of_the_epoch_is_not_called_as_the_setting_is(tmp_path):
+    runs = read(*(write_run(tmp_path, lr=lr, epochs=3) for lr in (0.1, 0.2)))
+    figure = figure_of("test_accuracy_against_lr", runs, xy=("lr", "test_accuracy"))
+    assert "lr of the epoch" in written(figure)
+
+
 def test_epochs_are_cut_and_may_have_a_log_axis(tmp_path):
     runs = read(write_run(tmp_path, epochs=20))
     (line,) = curves(figure_of("nc1", runs, first=5, last=9).axes[0])
@@ -212,7 +227,8 @@ def test_the_latex_table_has_what_varies_and_special_letters_as_text(tmp_path):
     table = latex_table(runs)
     assert r"weight\_decay" in table
     assert (
-        r"{[}50\% \& \$\textbackslash{}\textbackslash{}x\_1\textasciicircum{}2\$\{\#\}\textasciitilde{}" in table
+        r"{[}50\% \& \$\textbackslash{}\textbackslash{}x\_1\textasciicircum{}2\$\{\#\}\textasciitilde{}"
+        in table
     )
     assert table.count(r"\\") == 3
     assert plot.main([str(tmp_path), "--latex", "--only", "nc1", "--format", "png"]) == 0

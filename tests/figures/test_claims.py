@@ -75,6 +75,10 @@ def test_no_fall_at_all_fails_and_zero_throughout_is_inconclusive(tmp_path):
     assert (same.verdict, same.number) == (FAILS, 1.0)
     zero = of_one_run(tmp_path / "b", "nc4_ncc_mismatch_falls", change={"nc4_ncc_mismatch": 0.0})
     assert (zero.verdict, zero.number, zero.reason) == (INCONCLUSIVE, None, "it is 0 from the start")
+    fixed = of_one_run(  # the rows of a fixed simplex ETF, in single precision
+        tmp_path / "e", "nc2_equinorm_classifier_falls", change={"nc2_equinorm_classifier": 5.22e-9}
+    )
+    assert fixed.verdict == INCONCLUSIVE
     rising = of_one_run(tmp_path / "c", "nc1_falls", change={"nc1": lambda epoch: float(epoch > 5)})
     assert (rising.verdict, rising.number) == (FAILS, math.inf)
     undefined = of_one_run(tmp_path / "d", "nc1_falls", change={"nc1": math.nan})
