@@ -21,7 +21,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 
-from nc_runner.figures.colour_bar import ColourBar, draw_bar
+from nc_runner.figures.colour_bar import ColourBar, draw_bar, draw_bar_beside
 from nc_runner.figures.letters import LEAST_SIZE, fitting, points_of, wrapped
 from nc_runner.figures.scales import Scale
 from nc_runner.figures.style import GREY
@@ -142,8 +142,8 @@ class Frame:
         look = {"framealpha": 0.75, "edgecolor": "none", "handlelength": 1.8, "labelspacing": 0.2}
         if self.legend:
             _legend(axes, self.legend, fontsize=size, borderpad=0.2, **look)
-        if self.bar is not None and axes.figure is not None:
-            draw_bar(axes.figure, [axes], self.bar)
+        if self.bar is not None:
+            draw_bar_beside(axes, self.bar)
 
     def _size(self) -> tuple[float, float, float]:
         """Width of the figure, width and height of a panel, in inches.
