@@ -25,7 +25,7 @@ from nc_runner.figures.colour_bar import ColourBar, draw_bar, draw_bar_beside
 from nc_runner.figures.letters import LEAST_SIZE, fitting, points_of, wrapped
 from nc_runner.figures.scales import Scale
 from nc_runner.figures.style import GREY
-from nc_runner.figures.ticks import mark_ticks, set_limits, set_ticks, spaced
+from nc_runner.figures.ticks import fit, mark_ticks, set_limits, set_ticks, slant, spaced
 from nc_runner.figures.traces import Trace, draw_traces, ends_high
 
 _EDGE = 0.06  # inches
@@ -248,6 +248,8 @@ class Frame:
                 ):
                     if labelled or detailed:
                         set_ticks(axis, scale, detailed)
+                        if axis is one.xaxis and not fit(scale.labels, panel_width):
+                            slant(axis)
                     else:
                         mark_ticks(axis, scale.ticks)
 

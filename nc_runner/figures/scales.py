@@ -24,7 +24,10 @@ _TINY, _HUGE = 1e-200, 1e200  # values outside break the axes
 
 @dataclass(frozen=True)
 class Scale:
-    """One axis: its limits, ticks with their labels, and minor ticks. ``log`` for a logarithmic one."""
+    """One axis: its limits, ticks with their labels, and minor ticks. ``log`` for a logarithmic one.
+
+    ``named``: each tick is a value of its own, and none may be left out for want of room.
+    """
 
     low: float
     high: float
@@ -32,6 +35,7 @@ class Scale:
     labels: tuple[str, ...]
     log: bool = False
     minor: tuple[float, ...] = ()
+    named: bool = False
 
     def clamp(self, values: FloatArray, slack: float = 0.0) -> FloatArray:
         """``values`` moved inside the limits, or to at most ``slack`` axis lengths outside them."""
@@ -99,9 +103,9 @@ def tick_scale(values: Sequence[float], labels: Sequence[str], log: bool) -> Sca
     low, high = values[0], values[-1]
     if log:
         margin = (high / low) ** 0.06 if high > low else 1.5
-        return Scale(low / margin, high * margin, tuple(values), tuple(labels), log=True)
+        return Scale(low / margin, high * margin, tuple(values), tuple(labels), log=True, named=True)
     margin = 0.06 * (high - low) if high > low else 0.5
-    return Scale(low - margin, high + margin, tuple(values), tuple(labels))
+    return Scale(low - margin, high + margin, tuple(values), tuple(labels), named=True)
 
 
 def _alike(ticks: Sequence[float]) -> tuple[str, ...]:

@@ -27,13 +27,24 @@ def set_limits(axes: Axes, x: Scale, y: Scale) -> None:
 
 
 def spaced(scale: Scale, room: float) -> Scale:
-    """``scale`` with so few ticks that their labels stand side by side in ``room`` inches."""
+    """``scale`` with so few ticks that their labels stand side by side in ``room`` inches; all named ones."""
+    if scale.named or fit(scale.labels, room):
+        return scale
+    steps = (step for step in range(2, len(scale.ticks)) if fit(scale.labels[::step], room))
+    step = next(steps, len(scale.ticks))
+    return replace(scale, ticks=scale.ticks[::step], labels=scale.labels[::step])
+
+
+def fit(labels: Sequence[str], room: float) -> bool:
+    """Whether the labels of an x axis have ``room`` inches side by side."""
     size = points_of("xtick.labelsize")
-    for step in range(1, len(scale.ticks)):
-        labels = scale.labels[::step]
-        if length_of("".join(f"{label} " for label in labels), size) <= room:
-            return replace(scale, ticks=scale.ticks[::step], labels=labels)
-    return replace(scale, ticks=scale.ticks[:1], labels=scale.labels[:1])
+    return length_of("".join(f"{label} " for label in labels), size) <= room
+
+
+def slant(axis: Axis) -> None:
+    """Labels that stand aslant: more of them have room, and none is left out."""
+    for label in axis.get_ticklabels():
+        label.set(rotation=40, ha="right", rotation_mode="anchor")
 
 
 def set_ticks(axis: Axis, scale: Scale, detailed: bool) -> None:

@@ -31,6 +31,18 @@ def test_a_setting_of_words_has_its_values_side_by_side_null_first(tmp_path):
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["null", "a", "b"]
 
 
+def test_each_of_many_words_has_its_label(tmp_path):
+    runs = sweep(tmp_path, [float(i) for i in range(1, 11)])
+    for i, run in enumerate(runs):
+        run.settings["weight_decay"] = f"milestone {i}"
+    figure = figure_of("nc1_against_weight_decay", runs, x="weight_decay")
+    figure.canvas.draw()
+    labels = figure.axes[0].get_xticklabels()
+    assert [label.get_text() for label in labels] == [f"milestone {i}" for i in range(10)]
+    assert all(figure.bbox.y0 <= label.get_window_extent().y0 for label in labels)
+    assert all(figure.bbox.x0 <= label.get_window_extent().x0 for label in labels)
+
+
 def test_only_finished_runs_count_and_the_caption_says_so(tmp_path):
     runs = sweep(tmp_path, [1e-4, 1e-3, 1e-2, 1e-1])
     runs[3].content["state"] = "diverged"
