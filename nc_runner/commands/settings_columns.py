@@ -38,7 +38,7 @@ class SettingsColumns:
         turns = [count - place + (beside if place < kept else 0) for place in range(count)]
         return [
             Column(
-                printable(CELL.get(key) or self._varying.heading(key)),
+                printable(self._varying.heading(key)),
                 right=self._numbers[key], leaves=turn, cut=True,
             )
             for key, turn in zip(self.keys, turns, strict=True)

@@ -145,7 +145,7 @@ class _SettingAxis:
         values = {hue.varying.identity(run, (key,)): run for run in runs}
         ordered = sorted(values.values(), key=lambda run: sort_key(hue.varying.value(run, key)))
         cells = [hue.varying.value(run, key) for run in ordered]
-        labels = shortened([hue.varying.text(run, key) for run in ordered], 14)
+        labels = shortened([hue.text(run, key) for run in ordered], 14)
         numbers = [cell for cell in cells if is_number(cell)]
         self._order = {hue.varying.identity(run, (key,)): float(i) for i, run in enumerate(ordered)}
         self._line = NumberLine(numbers) if numbers and len(numbers) == len(cells) else None

@@ -140,6 +140,11 @@ class Hue:
             for loss in losses:
                 yield LegendEntry(sample(GREY, LINE_STYLES[self._loss_looks[loss][1]]), loss_name(loss))
 
+    def text(self, run: Run, key: str) -> str:
+        """A setting's value in words: of networks, data sets and losses their printed names."""
+        text, name = self.varying.text(run, key), _NAMES.get(key)
+        return name(text) if name else text
+
     @property
     def facet_labels(self) -> list[str]:
         """What the columns stand for where each colour has some of its own."""
@@ -206,8 +211,7 @@ class Hue:
     def _label(self, run: Run) -> str:
         if len(self.keys) > 1:
             return self.varying.label(run, self.keys)
-        text, name = self.varying.text(run, self.keys[0]), _NAMES.get(self.keys[0])
-        return name(text) if name else text
+        return self.text(run, self.keys[0])
 
     def _order(self, run: Run) -> tuple[tuple[Any, ...], ...]:
         """Names as in tables; numbers by size, then text; null, such as a layer that is not there, first."""

@@ -80,7 +80,7 @@ class Varying:
                 said = (end for end in _endings(_spoken(name)) if _says_enough(end, name))
                 short = (end for end in said if sum(_ends(other, end) for other in every) == 1)
                 self._headings[name] = next(short, name)
-        return self._headings.get(key, key)
+        return CELL.get(key) or self._headings.get(key, key)
 
     def text(self, record: Record, key: str) -> str:
         """The value of a setting in words; different values of a setting have different words."""

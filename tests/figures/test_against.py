@@ -43,6 +43,13 @@ def test_each_of_many_words_has_its_label(tmp_path):
     assert all(figure.bbox.x0 <= label.get_window_extent().x0 for label in labels)
 
 
+def test_losses_side_by_side_have_their_printed_names(tmp_path):
+    runs = sweep(tmp_path, [1e-4], losses=("mse", "ce"))
+    figure = figure_of("nc1_against_loss", runs, x="loss")
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["CE", "MSE"]
+    assert "loss" in written(figure)
+
+
 def test_only_finished_runs_count_and_the_caption_says_so(tmp_path):
     runs = sweep(tmp_path, [1e-4, 1e-3, 1e-2, 1e-1])
     runs[3].content["state"] = "diverged"
