@@ -31,12 +31,14 @@ def select(runs: Sequence[Run], rule: str) -> tuple[list[Run], list[str]]:
     selected: list[Run] = []
     remarks: list[str] = []
     rates = {_lr(run) for run in runs}
+    varying = Varying(runs)
+    telling = varying.telling()
     for cell, group in groupby(by_cell(runs), key=lambda run: run.cell):
         members = list(group)
         if rule == LAST:
             selected += _latest(members)
             continue
-        best, about = _best(members)
+        best, about = _best(members, varying, telling)
         absent = sorted(rates - {_lr(run) for run in members})
         if absent and best:
             about.append(f"only tried in other cells: lr {_listed(f'{rate:.4g}' for rate in absent)}")
@@ -45,7 +47,7 @@ def select(runs: Sequence[Run], rule: str) -> tuple[list[Run], list[str]]:
     return selected, remarks
 
 
-def _best(members: Sequence[Run]) -> tuple[list[Run], list[str]]:
+def _best(members: Sequence[Run], varying: Varying, telling: Sequence[str]) -> tuple[list[Run], list[str]]:
     remarks = []
     unfinished = [run for run in members if not _finished(run)]
     if unfinished:
@@ -60,7 +62,7 @@ def _best(members: Sequence[Run]) -> tuple[list[Run], list[str]]:
             variants.setdefault(run.variant, []).append(run)
     if not variants:
         return [], [*remarks, "no run is selected"]
-    varying = Varying([run for runs in variants.values() for run in runs])
+    differing = varying.differing([runs[0] for runs in variants.values()], telling)
     settings = sorted(variants.values(), key=lambda runs: _lr(runs[0]))
     scores = [median(_test_accuracy(run) for run in runs) for runs in settings]
     best = max(scores)
@@ -69,9 +71,9 @@ def _best(members: Sequence[Run]) -> tuple[list[Run], list[str]]:
     if len(seeds) > 1:
         remarks.append(f"its settings have {min(seeds)} to {max(seeds)} finished seeds")
     if len(winners) > 1:
-        tied = _listed((_name(runs[0], varying) for runs in winners), "; ")
+        tied = _listed((_name(runs[0], varying, differing) for runs in winners), "; ")
         remarks.append(f"a tie at {100 * best:.2f} % between {tied}")
-    which = f"{_name(winners[0][0], varying)} of {len(settings)}"
+    which = f"{_name(winners[0][0], varying, differing)} of {len(settings)}"
     remarks.append(f"{which} is selected: test {100 * best:.2f} %")
     return winners[0], remarks
 
@@ -93,9 +95,9 @@ def _lr(run: Run) -> float:
     return math.inf if run.lr is None else run.lr
 
 
-def _name(run: Run, varying: Varying) -> str:
+def _name(run: Run, varying: Varying, differing: Sequence[str]) -> str:
     """What tells the settings of a cell apart, such as "lr 0.1, weight_decay 0.0005"."""
-    return varying.label(run, varying.telling()) or f"lr {_lr(run):.4g}"
+    return varying.label(run, differing) or f"lr {_lr(run):.4g}"
 
 
 def _listed(names: Iterable[str], between: str = ", ") -> str:
