@@ -83,10 +83,9 @@ class _Output:
                         complain(PROGRAM, f"the figure {name} is left out: no run has values for it")
                 if flow_runs:
                     files += draw_flows(flow_runs, chosen.only, writer)
-                made = [job.name for job in planned.jobs] if planned else []
-                made += [file.stem for file in files]
-                for name in chosen.only:
-                    if not any(other.startswith(name) for other in made):
+                made = {file.stem for file in files}
+                for name in planned.undrawn if planned else chosen.only:
+                    if name not in made:
                         against = f" against {chosen.x}" if chosen.x else ""
                         complain(PROGRAM, f"the figure {name} is left out: no run has values for it{against}")
                 if pictures:

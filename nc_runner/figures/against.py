@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -65,13 +65,14 @@ class AgainstFigure(RunFigure):
         hue, done = view.hue, _finished(runs)
         cells = Cells(done, hue, faceted=self.source.per_loss and view.facets)
         axis = _SettingAxis(done, hue, self.key)
+        values = {run: self._values(run) for run in done}
         traces: dict[Run, list[Trace]] = {run: [] for run in done}
         for members in self._series(done, cells, hue):
-            traces[members[0]] = list(self._lines(members, axis, hue))
+            traces[members[0]] = list(self._lines({run: values[run] for run in members}, axis, hue))
         lines = [trace for mine in traces.values() for trace in mine]
         if not lines:
             return None
-        valued = [run for run in done if self._has_value(run)]
+        valued = [run for run in done if values[run]]
         legend = list(self.source.legend(valued, hue))
         if any(trace.low is not None for trace in lines):
             legend.append(LegendEntry(band_sample(), "median and range of seeds"))
@@ -94,9 +95,11 @@ class AgainstFigure(RunFigure):
             bar=None if self.source.per_loss else hue.bar,
         )
 
-    def _has_value(self, run: Run) -> bool:
-        found = self.source.values(run)[1].values()
-        return any(not math.isnan(_drawn(value_at(run, values, self.at), self.log)) for values in found)
+    def _values(self, run: Run) -> dict[Curve, float]:
+        """The values of a run that can be drawn."""
+        lines = self.source.values(run)[1]
+        found = {curve: _drawn(value_at(run, line, self.at), self.log) for curve, line in lines.items()}
+        return {curve: value for curve, value in found.items() if not math.isnan(value)}
 
     def _series(self, runs: Sequence[Run], cells: Cells, hue: Hue) -> Iterator[list[Run]]:
         """The runs of each line."""
@@ -108,20 +111,21 @@ class AgainstFigure(RunFigure):
             found.setdefault((cells.place(run), hue.group(run), hue.cell_of[run][2], other), []).append(run)
         yield from found.values()
 
-    def _lines(self, runs: Sequence[Run], axis: _SettingAxis, hue: Hue) -> Iterator[Trace]:
-        shown = [(axis.place(run), run, self.source.values(run)[1]) for run in runs]
+    def _lines(
+        self, values: Mapping[Run, Mapping[Curve, float]], axis: _SettingAxis, hue: Hue
+    ) -> Iterator[Trace]:
+        look = hue.look(next(iter(values)))
         for curve in self.source.curves:
             found: dict[float, list[float]] = {}
-            for place, run, values in shown:
-                if curve in values:
-                    value = _drawn(value_at(run, values[curve], self.at), self.log)
-                    found.setdefault(place, []).extend([] if math.isnan(value) else [value])
-            places = sorted(place for place, values in found.items() if values)
-            if not places:
+            for run, known in values.items():
+                if curve in known:
+                    found.setdefault(axis.place(run), []).append(known[curve])
+            if not found:
                 continue
+            places = sorted(found)
             of_seeds = [found[place] for place in places]
             banded = any(len(values) > 1 for values in of_seeds)
-            pen = self.source.pen(curve, 0.0, hue.look(runs[0]))
+            pen = self.source.pen(curve, 0.0, look)
             yield Trace(
                 x=np.array(places),
                 y=np.array([np.median(values) for values in of_seeds]),

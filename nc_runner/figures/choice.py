@@ -75,12 +75,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """The figures that a choice means for some runs, and all that they are drawn from."""
+    """The figures that a choice means for some runs, and all that they are drawn from.
+
+    ``undrawn``: named figures of which these runs have none, flows' included.
+    """
 
     runs: Sequence[Run]
     jobs: Sequence[Job]
     view: View
     sheet: dict[Any, Any]
+    undrawn: Sequence[str] = ()
 
 
 def plan(runs: Sequence[Run], choice: Choice | None = None) -> Plan:
@@ -106,7 +110,10 @@ def plan(runs: Sequence[Run], choice: Choice | None = None) -> Plan:
         if choice.x is not None:
             figures = list(_against(figures, choice, hue))
     view = View(hue, choice.first, choice.last, choice.log_x)
-    return Plan(grouped, _jobs(figures, grouped, hue), view, choice.sheet)
+    jobs = _jobs(figures, grouped, hue)
+    made = [_source(job.figure) for job in jobs]
+    undrawn = [name for name in choice.only if not any(_wanted(one, (name,)) for one in made)]
+    return Plan(grouped, jobs, view, choice.sheet, undrawn)
 
 
 def known_names(runs: Sequence[Run]) -> list[str]:
@@ -138,6 +145,11 @@ def _figures(runs: Sequence[Run], choice: Choice) -> Iterator[RunFigure]:
 
 def _wanted(name: str, only: Sequence[str]) -> bool:
     return not only or name in only or ("overview" in only and name.startswith("overview_"))
+
+
+def _source(figure: RunFigure) -> str:
+    """The name by which a figure is asked for."""
+    return figure.source.name if isinstance(figure, AgainstFigure) else figure.name
 
 
 def _check_names(choice: Choice, runs: Sequence[Run]) -> None:

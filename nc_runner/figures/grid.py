@@ -248,10 +248,10 @@ class Frame:
                 ):
                     if labelled or detailed:
                         set_ticks(axis, scale, detailed)
-                        if axis is one.xaxis and not fit(scale.labels, panel_width):
-                            slant(axis)
                     else:
                         mark_ticks(axis, scale.ticks)
+                if i == last and not fit(x.labels, panel_width):
+                    slant(one.xaxis)
 
     @property
     def _y_shared(self) -> bool:

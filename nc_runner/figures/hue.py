@@ -76,11 +76,10 @@ class Hue:
         losses = sorted({loss for _, _, loss in cells}, key=loss_order)
         self.by_loss = self.keys == (LOSS,)
         self.losses = () if self.by_loss or len(losses) == 1 else tuple(losses)
-        self._within = within
         self._shown = tuple(filter(None, (*self.keys, other)))
         self._loss_looks = loss_looks(losses)
         self._of_run = {run: self._group(run) for run in runs}
-        self.unseen = self._unseen(runs)
+        self.unseen = self._unseen(runs, [name for name in within if name not in self.keys])
         self._groups = dict(self._made(runs))
         self._places = {key: place for place, key in enumerate(self._groups)}
 
@@ -173,12 +172,11 @@ class Hue:
     def _group(self, run: Run) -> Hashable:
         return self.cell_of[run][2] if self.by_loss else self.varying.identity(run, self.keys)
 
-    def _unseen(self, runs: Sequence[Run]) -> list[str]:
-        """What tells lines of one colour in one panel apart: it is said below the figure."""
+    def _unseen(self, runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+        """Those of ``names`` that tell lines of one colour and panel apart, to be said below the figure."""
         alike: dict[Hashable, list[Run]] = {}
         for run in runs:
             alike.setdefault((self._of_run[run], self.cell_of[run]), []).append(run)
-        names = [name for name in self._within if name not in self.keys]
         among = [self.varying.differing(members, names) for members in alike.values()] if names else []
         return [self.varying.heading(name) for name in names if any(name in found for found in among)]
 

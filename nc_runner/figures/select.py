@@ -28,16 +28,15 @@ def select(runs: Sequence[Run], rule: str) -> tuple[list[Run], list[str]]:
     """
     if rule == ALL:
         return list(runs), []
+    cells = [(cell, list(group)) for cell, group in groupby(by_cell(runs), key=lambda run: run.cell)]
+    if rule == LAST:
+        return [run for _, members in cells for run in _latest(members)], []
     selected: list[Run] = []
     remarks: list[str] = []
     rates = {_lr(run) for run in runs}
     varying = Varying(runs)
     telling = varying.telling()
-    for cell, group in groupby(by_cell(runs), key=lambda run: run.cell):
-        members = list(group)
-        if rule == LAST:
-            selected += _latest(members)
-            continue
+    for cell, members in cells:
         best, about = _best(members, varying, telling)
         absent = sorted(rates - {_lr(run) for run in members})
         if absent and best:
@@ -49,9 +48,11 @@ def select(runs: Sequence[Run], rule: str) -> tuple[list[Run], list[str]]:
 
 def _best(members: Sequence[Run], varying: Varying, telling: Sequence[str]) -> tuple[list[Run], list[str]]:
     remarks = []
+    differing = varying.differing(members, telling)
     unfinished = [run for run in members if not _finished(run)]
     if unfinished:
-        which = ", ".join(f"lr {_lr(run):.4g} seed {run.seed} {run.state}" for run in unfinished[:4])
+        names = (f"{_name(run, varying, differing)} seed {run.seed} {run.state}" for run in unfinished[:4])
+        which = ", ".join(names)
         more = f" and {len(unfinished) - 4} more" if len(unfinished) > 4 else ""
         counts = f"{len(unfinished)} of {len(members)} runs"
         are = "is" if len(unfinished) == 1 else "are"
@@ -62,7 +63,6 @@ def _best(members: Sequence[Run], varying: Varying, telling: Sequence[str]) -> t
             variants.setdefault(run.variant, []).append(run)
     if not variants:
         return [], [*remarks, "no run is selected"]
-    differing = varying.differing([runs[0] for runs in variants.values()], telling)
     settings = sorted(variants.values(), key=lambda runs: _lr(runs[0]))
     scores = [median(_test_accuracy(run) for run in runs) for runs in settings]
     best = max(scores)
