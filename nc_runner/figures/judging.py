@@ -28,8 +28,8 @@ from nc_runner.figures.claims import (
     with_thresholds,
 )
 from nc_runner.figures.perp import PerpShares
-from nc_runner.figures.style import cell_name, data_set_name, loss_name, network_name
-from nc_runner.figures.summary import Summary, by_cell, terminal_phase_start, write_lines
+from nc_runner.figures.style import data_set_name, loss_name, network_name
+from nc_runner.figures.summary import Summary, by_cell, run_title, terminal_phase_start, write_lines
 from nc_runner.runs.reader import Run
 from nc_runner.runs.record import COMPLETE
 from nc_runner.runs.rows import columns_of
@@ -63,7 +63,7 @@ class Judgement:
         """The run, or the comparison, in words: "ResNet8 on Digits, MSE, lr 0.1, seed 0"."""
         if self.run is None:
             return f"{network_name(self.cell[0])} on {data_set_name(self.cell[1])}"
-        return f"{cell_name(self.cell)}, lr {self.run.lr}, seed {self.run.seed}"
+        return run_title(self.run)
 
 
 @dataclass(frozen=True)

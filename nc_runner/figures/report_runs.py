@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nc_runner.figures.style import cell_name, data_set_name, loss_name, network_name, printable
-from nc_runner.figures.summary import Summary, Value
+from nc_runner.figures.style import data_set_name, loss_name, network_name, printable
+from nc_runner.figures.summary import Summary, Value, run_title
 from nc_runner.runs.flows import FlowRun
 from nc_runner.runs.groups import legible
 from nc_runner.runs.reader import Run
@@ -166,9 +166,7 @@ def _without(table: Groups, common: Groups) -> Groups:
 
 def run_name(run: Run, varying: Varying) -> str:
     """Such as "ResNet8 on Digits, MSE, lr 0.1, weight_decay 0.001, seed 0": with what varies."""
-    told = [cell_name(run.cell), f"lr {run.lr}"]
-    told += [varying.label(run, [key]) for key in varying.telling() if key != "lr"]
-    return printable(", ".join((*told, f"seed {run.seed}")))
+    return run_title(run, *(varying.label(run, [key]) for key in varying.telling() if key != "lr"))
 
 
 def flow_name(flow: FlowRun) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from nc_runner.columns import COLUMNS, TIME_COLUMNS, snr_columns
 from nc_runner.figures.about import with_settings
 from nc_runner.figures.advance import phi_advance_spread
-from nc_runner.figures.style import data_set_order, loss_order, network_order
+from nc_runner.figures.style import cell_name, data_set_order, loss_order, network_order, printable
 from nc_runner.runs.reader import Run
 from nc_runner.runs.rows import columns_of
 from nc_runner.runs.tables import write_atomically
@@ -29,6 +29,16 @@ SUMMARY_FILE = "summary.csv"
 TERMINAL_ACCURACY = 0.999  # the terminal phase of training starts at the first epoch with this train accuracy
 
 _METRICS = tuple(column for column in COLUMNS if column not in ("epoch", "lr"))
+
+
+def run_title(run: Run, *settings: str) -> str:
+    """Such as "ResNet8 on Digits, MSE, lr 0.1, seed 0", with further ``settings`` before the seed.
+
+    Without learning rate and seed where there are none, as of features that were measured.
+    """
+    lr = [] if run.lr is None else [f"lr {run.lr}"]
+    seed = [] if run.seed is None else [f"seed {run.seed}"]
+    return printable(", ".join((cell_name(run.cell), *lr, *settings, *seed)))
 
 
 def terminal_phase_start(rows: Columns) -> int | None:

@@ -10,7 +10,15 @@ from rich.console import Console
 
 from nc_runner.columns import COLUMNS
 from nc_runner.commands.plot_tables import print_table
-from nc_runner.figures.summary import SUMMARY_FILE, by_cell, summarise, terminal_phase_start, write_summary
+from nc_runner.figures.judging import judge
+from nc_runner.figures.summary import (
+    SUMMARY_FILE,
+    by_cell,
+    run_title,
+    summarise,
+    terminal_phase_start,
+    write_summary,
+)
 from nc_runner.runs.reader import read_run
 
 
@@ -150,3 +158,11 @@ def test_the_table_shows_l_perp_over_l_ls_only_for_runs_trained_with_mse(tmp_pat
     write_summary(runs, tmp_path)
     with (tmp_path / SUMMARY_FILE).open(newline="") as file:
         assert [float(line["perp_over_ls"]) for line in csv.DictReader(file)] == [3e3, 3e3]
+
+
+def test_what_was_measured_without_training_is_named_without_a_learning_rate_and_a_seed(tmp_path):
+    (run,) = read(write_run(tmp_path, epochs=2))
+    assert run_title(run, "weight_decay 0.01") == "ResNet8 on Digits, MSE, lr 0.05, weight_decay 0.01, seed 0"
+    del run.settings["lr"], run.settings["seed"]
+    assert run_title(run) == "ResNet8 on Digits, MSE"
+    assert {judgement.where for judgement in judge([run])} == {"ResNet8 on Digits, MSE"}
